@@ -81,7 +81,9 @@ def build(
                 for split in SPLITS:
                     bar.set_postfix_str(f"{task.name} {split}")
                     count = train_rows if split == TRAIN else evaluation_rows
-                    rows = generate(task, split, seed, 0, count) if split == TRAIN else distinct(task, split, seed, count)
+                    rows = (
+                        generate(task, split, seed, 0, count) if split == TRAIN else distinct(task, split, seed, count)
+                    )
                     config[split] = write_split(folder / file_name(split), to_table(rows))
                     bar.update()
                 add_config(out, manifest, task.name, config, folder)
@@ -151,7 +153,10 @@ def write_split(path: Path, table: pa.Table) -> dict[str, Any]:
         "longest": int(lengths.max()),
         "chance": round(max(answers.values()) / len(table), 4),
         "depths": {
-            str(depth): {"rows": int((depths == depth).sum()), "mean_tokens": round(float(lengths[depths == depth].mean()), 2)}
+            str(depth): {
+                "rows": int((depths == depth).sum()),
+                "mean_tokens": round(float(lengths[depths == depth].mean()), 2),
+            }
             for depth in np.unique(depths)
         },
     }
@@ -165,7 +170,9 @@ def distinct(task: Task, split: str, seed: int, count: int) -> Rows:
     while len(seen) < count:
         if start > 50 * count + 100_000:  # it has run dry, or all but
             exist = count_expressions(task, split)
-            known = f"only {exist:,} exist" if exist is not None else f"only {len(seen):,} were found in {start:,} draws"
+            known = (
+                f"only {exist:,} exist" if exist is not None else f"only {len(seen):,} were found in {start:,} draws"
+            )
             raise ListOpsError(
                 f"evaluation_rows: {count:,} distinct rows were asked of {task.name!r}, split {split!r}, but {known}; "
                 "ask for fewer, or for a larger modulus, depth or mix"
@@ -213,5 +220,3 @@ def _expressions(task: Task, deepest: int) -> Iterator[tuple[int, str]]:
         ]
         yield from level
         known += level
-
-

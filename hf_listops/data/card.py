@@ -112,5 +112,3 @@ def _numbers(configs: dict[str, Any]) -> str:
                 f"| {facts['chance']:.3f} | {depths} |"
             )
     return "\n".join(lines) + "\n"
-
-

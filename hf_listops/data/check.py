@@ -124,8 +124,9 @@ def _check_row(task: Task, row: dict[str, Any]) -> list[str]:
     """Every column against the expression. Returns the lines of the trace."""
     expression = parse(row["prompt"].removesuffix(f" {EQUALS}"), task.modulus)
     lines = [str(line) for line in trace(expression, task)]
-    prompt, completion = f"{lines[0]} {EQUALS}", "".join(
-        f"{' ' if i == 0 else f' {EQUALS} '}{line}" for i, line in enumerate(lines[1:])
+    prompt, completion = (
+        f"{lines[0]} {EQUALS}",
+        "".join(f"{' ' if i == 0 else f' {EQUALS} '}{line}" for i, line in enumerate(lines[1:])),
     )
     expected = {
         "prompt": prompt,

@@ -40,6 +40,14 @@ class TokenMatrix:
         return TokenMatrix(self.task, ids, lengths, self.prompt_lengths[rows], self.answers[rows], self.depths[rows])
 
     @staticmethod
+    def stack(parts: Sequence[TokenMatrix]) -> TokenMatrix:
+        """The rows of all parts, one after another; the task is the first part's."""
+        width = max(part.ids.shape[1] for part in parts)
+        ids = np.concatenate([np.pad(part.ids, ((0, 0), (0, width - part.ids.shape[1]))) for part in parts])
+        fields = ("lengths", "prompt_lengths", "answers", "depths")
+        return TokenMatrix(parts[0].task, ids, *(np.concatenate([getattr(part, f) for part in parts]) for f in fields))
+
+    @staticmethod
     def from_rows(rows: Rows) -> TokenMatrix:
         return _fill(rows.task, rows.ids, rows.lengths, rows.prompt_lengths, rows.answers, rows.depths)
 

@@ -71,7 +71,9 @@ def parse(text: str, modulus: int | None = None) -> Expression:
 
     def fail(position: int, found: str, expected: str) -> ListOpsError:
         where = f"at character {position} of {text[:60] + ('…' if len(text) > 60 else '')!r}"
-        return ListOpsError(f"expression: {where} found {found}, expected {expected}; a right one is '[SUM 3 [MAX 7 4 ] ]'")
+        return ListOpsError(
+            f"expression: {where} found {found}, expected {expected}; a right one is '[SUM 3 [MAX 7 4 ] ]'"
+        )
 
     tokens: list[str] = []
     counts: list[int] = []  # arguments so far of each open call
@@ -105,7 +107,9 @@ def parse(text: str, modulus: int | None = None) -> Expression:
             name = ORIGINAL_SYMBOLS.get(word[1:], word[1:])
             if name not in OPERATIONS:
                 known = ", ".join(OPERATIONS)
-                raise fail(position, f"the unknown operation {word!r}", f"one of {known}{did_you_mean(name, OPERATIONS)}")
+                raise fail(
+                    position, f"the unknown operation {word!r}", f"one of {known}{did_you_mean(name, OPERATIONS)}"
+                )
             if counts:
                 counts[-1] += 1
             counts.append(0)

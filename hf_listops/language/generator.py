@@ -178,7 +178,9 @@ def lay_out(task: Task, levels: list[Level], split: str | None = None) -> Layout
     vocabulary = task.vocabulary
     widest = int(np.diff(tokens.offsets).max(initial=1))
     table = splits.position_table(splits.SPLIT, vocabulary, 1 << (widest - 1).bit_length())
-    belongs_to = {splits.TRAIN: splits.in_train, splits.VALIDATION: splits.in_validation}.get(split, splits.in_test)
+    belongs_to = {splits.TRAIN: splits.in_train, splits.VALIDATION: splits.in_validation}.get(
+        split or "", splits.in_test
+    )
     lines: list[Line] = []
     alive = np.arange(len(tokens.trees))  # the rows that have a line k
     good = np.ones(len(tokens.trees), dtype=bool)
@@ -321,7 +323,9 @@ def _assemble(task: Task, tokens: Tokens, good: NDArray[np.bool_], lines: list[L
     operation = first.ids.astype(np.int64) - (len(task.vocabulary) - len(OPERATIONS))
     if len(rows):
         used = np.bitwise_or.reduceat(np.where(operation >= 0, np.int64(1) << np.maximum(operation, 0), 0), starts)
-        depths = np.maximum.reduceat(np.cumsum((operation >= 0).astype(np.int8) - (first.ids == close), dtype=np.int64), starts)
+        depths = np.maximum.reduceat(
+            np.cumsum((operation >= 0).astype(np.int8) - (first.ids == close), dtype=np.int64), starts
+        )
     else:
         used = depths = starts
     answers = tokens.items["value"][tokens.offsets[:-1][good]].astype(np.int64) - zero

@@ -88,5 +88,8 @@ class Rows:
     def operation_names(self) -> list[list[str]]:
         """The names of the operations that each row uses, in the order of the table."""
         names = list(OPERATIONS)
-        sets = {bits: [name for j, name in enumerate(names) if bits >> j & 1] for bits in np.unique(self.operations).tolist()}
+        sets = {
+            bits: [name for j, name in enumerate(names) if bits >> j & 1]
+            for bits in np.unique(self.operations).tolist()
+        }
         return [sets[bits] for bits in self.operations.tolist()]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from hf_listops.errors import ListOpsError, did_you_mean
 from hf_listops.language.operations import OPERATIONS
@@ -95,9 +95,10 @@ class Task:
         if match is None:
             raise ListOpsError(f"task: {name!r} is no task name; a right one is {EXAMPLE!r}")
         parts = match.groupdict()
-        numbers = {field: int(parts[field]) for field in ("modulus", "max_depth", "max_args", "table_seed") if parts[field]}
-        trace: Trace = parts["trace"] or "parallel"
-        return cls(tuple(parts["mix"].upper().split("-")), trace=trace, **numbers)
+        numbers = {
+            field: int(parts[field]) for field in ("modulus", "max_depth", "max_args", "table_seed") if parts[field]
+        }
+        return cls(tuple(parts["mix"].upper().split("-")), trace=cast(Trace, parts["trace"] or "parallel"), **numbers)
 
     def alone(self, operation: str) -> Task:
         """The task of one of its operations with everything else the same: where that operation is measured."""

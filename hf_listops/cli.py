@@ -1,0 +1,147 @@
+"""The command line, `hf-listops`. Every command imports what it needs when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hf_listops.errors import ListOpsError
+
+
+@contextmanager
+def reporting_errors() -> Iterator[None]:
+    """Turns wrong input and a full disk into one sentence on standard error and exit code 2."""
+    try:
+        yield
+    except ListOpsError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        sys.stderr.write(
+            f"error: {error.filename or 'the output folder'}: {os.strerror(error.errno)}; nothing was lost\n"
+        )
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise ListOpsError(f"arguments: {message}; see '{self.prog} --help'")
+
+
+def _build(args: argparse.Namespace) -> None:
+    from hf_listops.data.build import build
+    from hf_listops.data.mixes import published_tasks
+    from hf_listops.language import Task
+
+    tasks = published_tasks() if args.task == ["published"] else [Task.from_name(name) for name in args.task]
+    if args.with_single_operations:
+        tasks += [task.alone(operation) for task in tasks for operation in task.operations]
+    build(tasks, args.out, seed=args.seed, train_rows=args.train_rows, evaluation_rows=args.evaluation_rows)
+    sys.stdout.write(f"{len({task.name for task in tasks})} configs in {args.out}\n")
+
+
+def _check(args: argparse.Namespace) -> None:
+    from hf_listops.data.check import check
+
+    for name, rows in check(args.dataset, args.config).items():
+        sys.stdout.write(f"{name}: {rows:,} rows are right\n")
+
+
+def _solve(args: argparse.Namespace) -> None:
+    from hf_listops.evaluation.checkpoint import load_checkpoint
+    from hf_listops.evaluation.solve import solve
+
+    checkpoint = load_checkpoint(args.model)
+    sys.stdout.write(f"{args.expression}\n")
+    for line in solve(checkpoint, args.expression):
+        mark = "right" if line.is_right else "wrong"
+        note = (
+            "" if line.is_right else f"  (right: {line.expected if line.expected is not None else 'no further line'})"
+        )
+        sys.stdout.write(f"  = {line.text}   {mark}{note}\n")
+        sys.stdout.flush()
+
+
+def _record(args: argparse.Namespace) -> None:
+    from hf_listops.training.records import append_records
+
+    added = append_records(args.run, args.to)
+    sys.stdout.write(f"{added} records added to {args.to}\n")
+
+
+def _curves(args: argparse.Namespace) -> None:
+    from hf_listops.analysis.curves import learning_curves
+
+    for path in learning_curves(args.run, args.out):
+        sys.stdout.write(f"{path}\n")
+
+
+def _quickstart(args: argparse.Namespace) -> None:
+    from hf_listops.quickstart import quickstart
+
+    quickstart(args.out)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="hf-listops", description="A ListOps laboratory on the Hugging Face stack.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="build and check datasets").add_subparsers(required=True, metavar="ACTION")
+    add_build_arguments(data.add_parser("build", help="build the configs of some tasks as Parquet files with a card"))
+    check = data.add_parser("check", help="recompute every row of a dataset and the rules of its splits")
+    check.add_argument("dataset", help="folder or Hub name")
+    check.add_argument("--config", action="append", help="only this config (may be repeated)")
+    check.set_defaults(run_command=_check)
+
+    solve = commands.add_parser("solve", help="let a model solve one expression aloud")
+    solve.add_argument("model", help="folder or NAMESPACE/REPO[@REVISION]")
+    solve.add_argument("expression", help="such as '[SUM 3 [MAX 7 4 9 ] ]'")
+    solve.set_defaults(run_command=_solve)
+
+    curves = commands.add_parser("curves", help="draw accuracy per operation against the step")
+    curves.add_argument("run", nargs="+", type=Path, help="folder of a run")
+    curves.add_argument("--out", type=Path, required=True, help="folder for the PNG, SVG and JSON")
+    curves.set_defaults(run_command=_curves)
+
+    record = commands.add_parser("record", help="append the records of finished runs to a results file")
+    record.add_argument("run", nargs="+", type=Path, help="folder of a finished run")
+    record.add_argument("--to", type=Path, required=True, help="such as results/quickstart/runs.jsonl")
+    record.set_defaults(run_command=_record)
+
+    quickstart = commands.add_parser("quickstart", help="watch SUM being learned inside a mix and not alone")
+    quickstart.add_argument("--out", type=Path, default=Path("outputs/quickstart"), help="folder for runs and picture")
+    quickstart.set_defaults(run_command=_quickstart)
+    return parser
+
+
+def add_build_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `data build`, which `dataset_scripts/build_listops.py` shares."""
+    parser.add_argument("task", nargs="+", help="task names such as max-med-sum-mod10-depth2, or 'published' for all")
+    parser.add_argument("--out", type=Path, required=True, help="the dataset's folder")
+    parser.add_argument("--seed", type=int, default=0, help="of the rows (default 0)")
+    parser.add_argument("--train_rows", type=int, default=100_000, help="rows of the train split (default 100000)")
+    parser.add_argument("--evaluation_rows", type=int, default=2_000, help="rows of each other split (default 2000)")
+    parser.add_argument(
+        "--with_single_operations", action="store_true", help="also the task of each operation alone, for evaluation"
+    )
+    parser.set_defaults(run_command=_build)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    with reporting_errors():
+        args = make_parser().parse_args(arguments)
+        args.run_command(args)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

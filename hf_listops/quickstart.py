@@ -1,0 +1,101 @@
+"""The quickstart: SUM inside MAX+MED+SUM beside SUM alone, at the same size, from the data to the picture."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from hf_listops.data.build import build
+from hf_listops.errors import ListOpsError
+from hf_listops.hub.run_folder import finished_line, read_metrics
+from hf_listops.training.config import RunConfig, read_recipe
+from hf_listops.training.evaluations import single_operation_tasks
+
+RECIPES = (Path("recipes/quickstart.yaml"), Path("recipes/quickstart_sum.yaml"))
+EXPRESSIONS = ("[SUM 3 9 ]", "[MAX 4 [SUM 7 8 2 ] [MED 1 9 5 ] ]", "[SUM [MED 6 2 8 ] [SUM 4 7 ] 5 ]")
+
+
+def quickstart(out: Path) -> None:
+    """Builds the data, trains both runs at once, solves three expressions aloud and draws the learning curves.
+
+    Safe to repeat: what is there is used, an unfinished run goes on. Run from the project's root, where `train.py` is.
+    """
+    from hf_listops.analysis.curves import learning_curves
+    from hf_listops.evaluation.checkpoint import load_checkpoint
+    from hf_listops.evaluation.solve import solve
+
+    say = sys.stdout.write
+    for needed in (Path("train.py"), *RECIPES):
+        if not needed.is_file():
+            raise ListOpsError(f"quickstart: {str(needed)!r} is not here; run it from the root of a clone")
+    configs = [RunConfig(**{**read_recipe(recipe), "output_dir": None}) for recipe in RECIPES]
+    folders = [out / str(config.run_name) for config in configs]
+    data = Path(configs[0].dataset)
+    say(f"1. Data: 100,000 rows a task in {data}\n")
+    tasks = [task for config in configs for task in (*config.tasks, *single_operation_tasks(config))]
+    build(tasks, data)
+    say("2. Two runs of the same size, side by side\n")
+    train_side_by_side(RECIPES, configs, folders)
+    say("3. Three expressions, solved aloud by both\n")
+    for folder in folders:
+        say(f"\n{folder.name}\n")
+        checkpoint = load_checkpoint(str(folder))
+        for expression in EXPRESSIONS:
+            say(f"  {expression}\n")
+            for line in solve(checkpoint, expression):
+                say(f"    = {line.text:<28} {'right' if line.is_right else 'wrong'}\n")
+    picture = learning_curves(folders, out)[0]
+    say("\n4. SUM on its own test rows, exact match\n")
+    for folder, where in zip(folders, ("inside the mix", "alone"), strict=True):
+        last = finished_line(folder) or {}
+        say(f"  {where:<15} {last['final']['sum-mod10-depth2']['test']['exact_match']:.3f}   {folder}\n")
+    say(f"\nThe picture: {picture}\nNext: hf-listops solve {folders[0]} '[SUM 1 [MAX 2 3 ] ]'\n")
+    say("      accelerate launch train.py recipes/quickstart.yaml --seed 1 --n_embd 48\n")
+
+
+def train_side_by_side(recipes: tuple[Path, ...], configs: list[RunConfig], folders: list[Path]) -> None:
+    """One single-threaded process a run, each with a bar of its own. Raises `ListOpsError` if one fails."""
+    running: list[tuple[subprocess.Popen[bytes], Path, tqdm]] = []
+    try:
+        for place, (recipe, config, folder) in enumerate(zip(recipes, configs, folders, strict=True)):
+            if finished_line(folder) is not None:
+                continue
+            log = folder.with_suffix(".log")
+            log.parent.mkdir(parents=True, exist_ok=True)
+            command = [sys.executable, "train.py", str(recipe), "--output_dir", str(folder)]
+            command += ["--resume"] if (folder / "run.yaml").is_file() else []
+            with open(log, "wb") as file:
+                process = subprocess.Popen(
+                    command, stdout=file, stderr=file, env={**os.environ, "OMP_NUM_THREADS": "1"}
+                )
+            bar = tqdm(total=config.max_steps, desc=folder.name, unit="step", position=place, dynamic_ncols=True)
+            running.append((process, folder, bar))
+        while any(process.poll() is None for process, _, _ in running):
+            time.sleep(0.5)
+            for _, folder, bar in running:
+                _show(folder, bar)
+    finally:
+        for process, _, bar in running:
+            if process.poll() is None:
+                process.terminate()  # it finishes its step and saves
+                process.wait()
+            bar.close()
+    for process, folder, _ in running:
+        if process.returncode:
+            log = folder.with_suffix(".log")
+            last = (log.read_text().strip().splitlines() or ["no output"])[-1]
+            raise ListOpsError(f"quickstart: the run in {str(folder)!r} failed: {last} (all of it: {log})")
+
+
+def _show(folder: Path, bar: tqdm) -> None:
+    lines = read_metrics(folder)
+    if not lines:
+        return
+    bar.update(lines[-1]["step"] - bar.n)
+    latest: dict[str, float] = next((line["exact_match"] for line in reversed(lines) if "exact_match" in line), {})
+    bar.set_postfix_str(" ".join(f"{name.split('-mod')[0]} {value:.2f}" for name, value in latest.items()))

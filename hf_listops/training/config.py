@@ -1,0 +1,257 @@
+"""The config of a run: a YAML recipe, then command-line flags, checked on entry; its hash names the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import yaml
+
+from hf_listops.errors import ListOpsError, did_you_mean
+from hf_listops.hub.names import RunName
+from hf_listops.language import Task
+from hf_listops.training.curriculum import Curriculum
+
+CHOICES = {
+    "lr_scheduler_type": ("cosine", "linear", "constant"),
+    "loss_on": ("completion", "all"),
+    "report_to": ("none", "tensorboard", "trackio"),
+}
+# What may change without making it another run.
+NOT_HASHED = ("save_steps", "logging_steps", "report_to", "output_dir", "resume", "push_to_hub", "hub_namespace")
+
+
+def _help(text: str, default: Any) -> Any:
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": text})
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run. Fields are named as in `GPT2Config` and `TrainingArguments` where those have them."""
+
+    task: str | None = _help("the mix trained jointly, as in max-med-sum-mod10-depth2; or a recipe's curriculum", None)
+    curriculum: list[dict[str, Any]] | None = _help("knots {step, mix: {task: weight}}, in a recipe only", None)
+    dataset: str = _help(
+        "folder or Hub name (NAME[@REVISION]) of a dataset, or 'generated' for endless rows", "generated"
+    )
+    name: str | None = _help("what the run of a curriculum is called; the recipe's file name by default", None)
+    variant: str | None = _help("ends the run's name where a recipe differs from the usual one, as in init0.1", None)
+
+    n_embd: int = _help("width", 32)
+    n_layer: int = _help("blocks", 2)
+    n_head: int = _help("attention heads, a divisor of n_embd", 1)
+    n_positions: int | None = _help("longest row in tokens; the longest possible row of the tasks by default", None)
+    initializer_range: float = _help("standard deviation of the initial weights", 0.02)
+    activation_function: str = _help("of the feed-forward layers; exact GELU by default", "gelu")
+
+    max_steps: int = _help("updates; the length of the whole learning rate schedule", 6000)
+    batch_size: int = _help("rows of one update, over all processes and accumulation", 64)
+    gradient_accumulation_steps: int = _help("parts in which a process works through its rows of an update", 1)
+    learning_rate: float = _help("peak", 3e-3)
+    lr_scheduler_type: str = _help(
+        "cosine (to a tenth of the peak), linear (to 0) or constant, after the warm-up", "cosine"
+    )
+    warmup_steps: int = _help("updates of linear warm-up", 100)
+    weight_decay: float = _help("AdamW's, on matrices", 0.1)
+    adam_beta1: float = _help("AdamW's", 0.9)
+    adam_beta2: float = _help("AdamW's", 0.99)
+    max_grad_norm: float = _help("gradients are clipped to this norm", 1.0)
+    loss_on: str = _help("completion, or all tokens", "completion")
+    seed: int = _help("of the initial weights and of the order of the rows", 0)
+    bf16: bool = _help("bfloat16 autocast; float32 is the reference", False)
+    torch_compile: bool = _help("torch.compile the forward pass (needs a C++ compiler)", False)
+
+    eval_steps: int = _help("updates between evaluations, at which the resumable state is saved too", 250)
+    eval_rows: int = _help("rows of each split in scheduled evaluations; the final one takes all", 500)
+    stop_when_solved: bool = _help("stop at exact match 0.995 on all operations three evaluations in a row", False)
+    save_steps: list[int] = _help(
+        "checkpoints to keep: one number k for 0, 1, 2, 4 … 512 and then every k; several for exactly these steps; 0 for "
+        "the final state only",
+        [0],
+    )
+    logging_steps: int = _help("updates between lines of metrics.jsonl", 50)
+    report_to: str = _help("none, tensorboard or trackio", "none")
+
+    output_dir: str | None = _help("the run's folder; outputs/{run} by default", None)
+    resume: bool = _help("go on from the state in output_dir", False)
+    push_to_hub: bool = _help("publish checkpoints to the Hub", False)
+    hub_namespace: str | None = _help("namespace to publish to; the token's own by default", None)
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if (self.task is None) == (self.curriculum is None):
+            raise ListOpsError(
+                "task: give either a task such as 'max-med-sum-mod10-depth2' or, in a recipe, a curriculum"
+            )
+        for name, least in (
+            ("n_embd", 1),
+            ("n_layer", 1),
+            ("n_head", 1),
+            ("n_positions", 2),
+            ("max_steps", 1),
+            ("batch_size", 1),
+            ("gradient_accumulation_steps", 1),
+            ("eval_steps", 1),
+            ("eval_rows", 1),
+            ("logging_steps", 1),
+            ("warmup_steps", 0),
+            ("seed", 0),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ListOpsError(f"{name}: {value} is below {least}")
+        for name in ("learning_rate", "initializer_range", "max_grad_norm"):
+            if not getattr(self, name) > 0:
+                raise ListOpsError(f"{name}: {getattr(self, name)} is not above 0")
+        for name in ("weight_decay", "adam_beta1", "adam_beta2"):
+            if not getattr(self, name) >= 0 or (name != "weight_decay" and getattr(self, name) >= 1):
+                raise ListOpsError(f"{name}: {getattr(self, name)} is out of range; the default is {_default(name)}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ListOpsError(f"{name}: {getattr(self, name)!r} is none of {', '.join(choices)}")
+        if self.n_embd % self.n_head:
+            raise ListOpsError(f"n_head: {self.n_head} does not divide n_embd {self.n_embd}; 1 always does")
+        if any(step < 0 for step in self.save_steps) or not self.save_steps:
+            raise ListOpsError(
+                f"save_steps: {self.save_steps} is not a list of steps; a right one is 0 or 0 1000 2000"
+            )
+        str(self.run_name)
+        len(self.schedule.tasks)
+
+    @cached_property
+    def schedule(self) -> Curriculum:
+        """The curriculum of the run; one knot where it trains one task."""
+        return Curriculum.from_config(self.task, self.curriculum)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks trained on, in the order in which they occur."""
+        return self.schedule.tasks
+
+    @property
+    def positions(self) -> int:
+        """`n_positions`, or the longest possible row of the tasks."""
+        return self.n_positions or max(task.longest_row() for task in self.tasks)
+
+    @property
+    def run_name(self) -> RunName:
+        subject = (self.name or "curriculum") if self.task is None else Task.from_name(self.task).name
+        return RunName(subject, self.n_embd, self.n_layer, self.n_head, self.seed, self.variant)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.output_dir or f"outputs/{self.run_name}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    @property
+    def hash(self) -> str:
+        """12 hexadecimal digits of the config without its output, logging and Hub fields."""
+        hashed = {name: value for name, value in self.to_dict().items() if name not in NOT_HASHED}
+        hashed["task"] = None if self.task is None else Task.from_name(self.task).name
+        return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+
+def _default(name: str) -> Any:
+    return next(f.default for f in dataclasses.fields(RunConfig) if f.name == name)
+
+
+def _check_types(config: RunConfig) -> None:
+    """Puts whole numbers given for fractions right, and refuses what has the wrong type."""
+    for name, hint in get_type_hints(RunConfig).items():
+        if name.startswith("_") or name not in RunConfig.__dataclass_fields__:
+            continue
+        value = getattr(config, name)
+        optional = type(None) in get_args(hint)
+        kind = next((arg for arg in get_args(hint) if arg is not type(None)), hint) if optional else hint
+        if value is None and optional:
+            continue
+        if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+            try:  # YAML reads 3e-3 as a text
+                object.__setattr__(config, name, float(value))
+                continue
+            except ValueError:
+                pass
+        if name == "save_steps" and isinstance(value, int) and not isinstance(value, bool):
+            object.__setattr__(config, name, [value])
+            continue
+        plain = get_origin(kind) or kind
+        if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
+            raise ListOpsError(f"{name}: {value!r} is not {_a_kind(plain)}; the default is {_default_text(name)}")
+        if name == "save_steps" and not all(isinstance(step, int) for step in value):
+            raise ListOpsError(f"{name}: {value!r} is not a list of steps; a right one is [0, 1000, 2000]")
+
+
+def _a_kind(kind: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", list: "a list"}
+    return names.get(kind, str(kind))
+
+
+def _default_text(name: str) -> str:
+    value = RunConfig.__dataclass_fields__[name]
+    return repr(value.default) if value.default_factory is dataclasses.MISSING else repr(value.default_factory())
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The fields of a recipe. Raises `ListOpsError` for a missing file, bad YAML or an unknown field."""
+    if not path.is_file():
+        raise ListOpsError(f"recipe: {str(path)!r} does not exist; a right one is recipes/quickstart.yaml")
+    try:
+        fields = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ListOpsError(f"recipe: {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(fields, dict):
+        raise ListOpsError(f"recipe: {str(path)!r} is not a mapping of fields; a right line is 'n_embd: 32'")
+    check_fields(fields, f"recipe {str(path)!r}")
+    if fields.get("curriculum") is not None:
+        fields.setdefault("name", path.stem)
+    return fields
+
+
+def check_fields(fields: dict[str, Any], where: str) -> None:
+    """Raises `ListOpsError` for a field that `RunConfig` does not have, suggesting the nearest."""
+    known = [f.name for f in dataclasses.fields(RunConfig)]
+    for name in fields:
+        if name not in known:
+            hint = did_you_mean(str(name), known) or f"; the fields are {', '.join(known)}"
+            raise ListOpsError(f"{name}: {where} has an unknown field{hint}")
+
+
+def parse_run_config(arguments: Sequence[str]) -> RunConfig:
+    """The config of `RECIPE.yaml [--field value …]`; a flag wins over the recipe."""
+    from transformers import HfArgumentParser
+
+    class Parser(HfArgumentParser):  # type: ignore[misc] # transformers is not followed
+        def error(self, message: str) -> Any:
+            flag = message.removeprefix("unrecognized arguments: ").split()[0].removeprefix("--").split("=")[0]
+            if message.startswith("unrecognized"):
+                check_fields({flag: None}, "the command line")
+            raise ListOpsError(f"arguments: {message}")
+
+    recipe: dict[str, Any] = {}
+    hints = get_type_hints(RunConfig)
+    arguments = list(arguments)
+    if arguments and not arguments[0].startswith("-"):
+        recipe = read_recipe(Path(arguments.pop(0)))
+    # Knots are for recipes alone, so a curriculum is no flag.
+    flags = [(f.name, hints[f.name], f) for f in dataclasses.fields(RunConfig) if f.name != "curriculum"]
+    parser = Parser(
+        dataclasses.make_dataclass("Flags", flags),
+        prog="train.py",
+        description="Trains one run: RECIPE.yaml, then any of these flags to override it.",
+    )
+    parser.set_defaults(**{name: value for name, value in recipe.items() if name != "curriculum"})
+    given = vars(parser.parse_args(arguments))
+    return RunConfig(**{**recipe, **given})
