@@ -19,9 +19,18 @@ from tqdm import tqdm
 from hf_listops.data.card import dataset_card
 from hf_listops.data.files import sha256_of, sync_folder, write_atomically
 from hf_listops.errors import ListOpsError
-from hf_listops.language import GENERATOR_VERSION, SPLITS, Rows, Task, generate, is_held_out, parse, split_of
+from hf_listops.language import GENERATOR_VERSION, SPLITS, Rows, Task, generate, is_held_out, parse
 from hf_listops.language.expression import reduced_calls
-from hf_listops.language.splits import TEST, TEST_DEEPER, TEST_UNSEEN_CALLS, TRAIN, VALIDATION
+from hf_listops.language.splits import (
+    SPLIT,
+    TEST_DEEPER,
+    TEST_UNSEEN_CALLS,
+    TRAIN,
+    VALIDATION,
+    fractions_of,
+    in_test,
+    in_validation,
+)
 
 MANIFEST = "listops.json"
 TRAIN_ROWS, EVALUATION_ROWS = 100_000, 2_000
@@ -168,14 +177,14 @@ def distinct(task: Task, split: str, seed: int, count: int) -> Rows:
     seen: set[str] = set()
     start = 0
     while len(seen) < count:
-        if start > 50 * count + 100_000:  # it has run dry, or all but
+        if start > 20 * count + 20_000:  # it has run dry, or all but
             exist = count_expressions(task, split)
             known = (
-                f"only {exist:,} exist" if exist is not None else f"only {len(seen):,} were found in {start:,} draws"
+                f"only {exist:,} exist" if exist is not None and exist < count else f"only {len(seen):,} were found"
             )
             raise ListOpsError(
                 f"evaluation_rows: {count:,} distinct rows were asked of {task.name!r}, split {split!r}, but {known}; "
-                "ask for fewer, or for a larger modulus, depth or mix"
+                f"ask for fewer, or for a larger modulus, depth or mix"
             )
         rows = generate(task, split, seed, start, count)
         start += count
@@ -197,14 +206,12 @@ def count_expressions(task: Task, split: str) -> int | None:
         total, shallower = total + calls, total
     if total > _ENUMERABLE:
         return None
-    belongs = 0
-    for depth, text in _expressions(task, deepest):
-        if split == TEST_DEEPER and depth != deepest:
-            continue
-        if split_of(text) == (VALIDATION if split == VALIDATION else TEST):
-            unseen = any(map(is_held_out, reduced_calls(parse(text), task)))
-            belongs += unseen == (split == TEST_UNSEEN_CALLS)
-    return belongs
+    texts = [text for depth, text in _expressions(task, deepest) if split != TEST_DEEPER or depth == deepest]
+    belong = (in_validation if split == VALIDATION else in_test)(fractions_of(SPLIT, texts))
+    unseen = [
+        any(map(is_held_out, reduced_calls(parse(texts[place]), task))) for place in np.flatnonzero(belong).tolist()
+    ]
+    return unseen.count(split == TEST_UNSEEN_CALLS)
 
 
 def _expressions(task: Task, deepest: int) -> Iterator[tuple[int, str]]:

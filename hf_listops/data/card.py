@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 COLUMNS = """| column | type | meaning |
@@ -34,12 +35,18 @@ def dataset_card(manifest: dict[str, Any]) -> str:
     imported = manifest.get("imported", False)
     yaml = ["---", "license: mit" if imported else "license: apache-2.0", "language: en", "pretty_name: ListOps"]
     yaml += ["task_categories:", "- text-generation", "tags:", "- listops", "- arithmetic", "- chain-of-thought"]
+    infos: list[str] = []
     if configs:
         yaml.append("configs:")
     for name, splits in configs.items():
         yaml += [f"- config_name: {name}", "  data_files:"]
         for split in splits:
             yaml += [f"  - split: {split}", f"    path: {name}/{split}-*.parquet"]
+        # `load_dataset` keys its cache of a local dataset by the folder's last name and this YAML, not by the files.
+        digest = hashlib.sha256("".join(facts["sha256"] for facts in splits.values()).encode()).hexdigest()
+        infos += [f"- config_name: {name}", f"  description: sha256 of the files' sha256 {digest}"]
+    if infos:
+        yaml += ["dataset_info:", *infos]
     return "\n".join([*yaml, "---", "", _imported() if imported else _ours(manifest), _numbers(configs)])
 
 

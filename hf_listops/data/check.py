@@ -7,6 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from hf_listops.data.load import config_names, read_splits
 from hf_listops.errors import ListOpsError
 from hf_listops.language import SPLITS, Task, evaluate, is_held_out, parse, trace
 from hf_listops.language.expression import reduced_calls
@@ -42,13 +43,8 @@ def check(source: str, configs: Iterable[str] | None = None, *, progress: bool =
     Raises:
         ListOpsError: the first row that is wrong, with its config, split and number.
     """
-    import datasets
-
-    try:
-        names = list(configs) if configs is not None else datasets.get_dataset_config_names(source)
-        loaded = {name: datasets.load_dataset(source, name) for name in names}
-    except (ValueError, FileNotFoundError, ConnectionError, datasets.exceptions.DatasetNotFoundError) as error:
-        raise ListOpsError(f"dataset: {source!r} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    names = list(configs) if configs is not None else config_names(source)
+    loaded = {name: read_splits(source, name) for name in names}
     evaluated: dict[str, str] = {}
     for name in filter(_is_task, names):
         for split in SPLITS[1:]:
@@ -60,7 +56,7 @@ def check(source: str, configs: Iterable[str] | None = None, *, progress: bool =
     with tqdm(total=total, desc="checking", unit="row", unit_scale=True, disable=not progress) as bar:
         for name, splits in loaded.items():
             checked[name] = 0
-            for split, rows in splits.items():
+            for split, rows in sorted(splits.items(), key=lambda item: item[0] == TRAIN):
                 bar.set_postfix_str(f"{name} {split}")
                 seen: set[str] = set()
                 for start in range(0, len(rows), _CHUNK):

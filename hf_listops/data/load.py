@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from hf_listops.data.token_matrix import TokenMatrix
 from hf_listops.errors import ListOpsError
@@ -27,18 +29,9 @@ def load_split(source: str, task: Task, split: str, *, rows: int | None = None) 
     Raises:
         ListOpsError: there is no such dataset, config, split or column, or a symbol is not in the task's vocabulary.
     """
-    import datasets
-
-    name, _, revision = source.partition("@") if not os.path.exists(source) else (source, "", "")
-    try:
-        wanted = split if rows is None else f"{split}[:{rows}]"
-        dataset = datasets.load_dataset(name, task.name, split=wanted, revision=revision or None)
-    except (ValueError, FileNotFoundError, ConnectionError, datasets.exceptions.DatasetNotFoundError) as error:
-        hint = "" if Path(name).exists() else " (neither a folder nor a dataset on the Hub that can be reached)"
-        raise ListOpsError(
-            f"dataset: {source!r}{hint} gives no split {split!r} of the config {task.name!r}: "
-            f"{' '.join(str(error).split())[:200]}; build it with: hf-listops data build {task.name} --out DIR"
-        ) from error
+    dataset = read_splits(source, task.name, [split])[split]
+    if rows is not None:
+        dataset = dataset.select(range(min(rows, len(dataset))))
     missing = [column for column in COLUMNS if column not in dataset.column_names]
     if missing:
         raise ListOpsError(
@@ -56,3 +49,64 @@ def load_split(source: str, task: Task, split: str, *, rows: int | None = None) 
         )
     except ListOpsError as error:
         raise ListOpsError(f"dataset: {source!r}, split {split!r}, {error}") from None
+
+
+def config_names(source: str) -> list[str]:
+    """The configs of a dataset. Raises `ListOpsError` if there is no such dataset."""
+    import datasets
+
+    name, revision = split_revision(source)
+    try:
+        names: list[str] = datasets.get_dataset_config_names(name, revision=revision)
+    except _unreadable() as error:
+        raise _no_dataset(source, error) from error
+    return names
+
+
+def read_splits(source: str, config: str, splits: Sequence[str] | None = None) -> dict[str, Any]:
+    """Some or all splits of a config as `datasets.Dataset`s.
+
+    A folder is read as it stands: `load_dataset` caches a local dataset under its folder's last name and its README, so
+    that files changed since, or another folder of that name, would go unseen.
+
+    Raises:
+        ListOpsError: there is no such dataset, config or split.
+    """
+    import datasets
+
+    name, revision = split_revision(source)
+    try:
+        if not os.path.isdir(name):
+            loaded = datasets.load_dataset(name, config, revision=revision)
+            wanted = list(loaded) if splits is None else splits
+            return {split: loaded[split] for split in wanted}
+        streams = datasets.load_dataset(name, config, streaming=True)
+        wanted = list(streams) if splits is None else splits
+        return {
+            split: datasets.Dataset(pa.concat_tables(streams[split].with_format("arrow").iter(batch_size=10_000)))
+            for split in wanted
+        }
+    except _unreadable() as error:
+        raise _no_dataset(source, error, config, *(splits or ())) from error
+
+
+def split_revision(source: str) -> tuple[str, str | None]:
+    """`NAME@REVISION` as name and revision; a folder as it is."""
+    if os.path.exists(source):
+        return source, None
+    name, _, revision = source.partition("@")
+    return name, revision or None
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What `datasets` raises for what is not there."""
+    import datasets
+
+    return (ValueError, KeyError, FileNotFoundError, ConnectionError, datasets.exceptions.DatasetNotFoundError)
+
+
+def _no_dataset(source: str, error: Exception, config: str = "", split: str = "") -> ListOpsError:
+    what = f" with the config {config!r}" if config else ""
+    what += f" and the split {split!r}" if split else ""
+    hint = f"; build it with: hf-listops data build {config} --out DIR" if config else ""
+    return ListOpsError(f"dataset: {source!r} cannot be read{what} ({' '.join(str(error).split())[:160]}){hint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
@@ -24,7 +26,7 @@ CHOICES = {
     "report_to": ("none", "tensorboard", "trackio"),
 }
 # What may change without making it another run.
-NOT_HASHED = ("save_steps", "logging_steps", "report_to", "output_dir", "resume", "push_to_hub", "hub_namespace")
+NOT_HASHED = ("save_steps", "logging_steps", "report_to", "output_dir", "resume")
 
 
 def _help(text: str, default: Any) -> Any:
@@ -82,11 +84,10 @@ class RunConfig:
 
     output_dir: str | None = _help("the run's folder; outputs/{run} by default", None)
     resume: bool = _help("go on from the state in output_dir", False)
-    push_to_hub: bool = _help("publish checkpoints to the Hub", False)
-    hub_namespace: str | None = _help("namespace to publish to; the token's own by default", None)
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        for name, value in self.to_dict().items():
+            object.__setattr__(self, name, _typed(name, value))
         if (self.task is None) == (self.curriculum is None):
             raise ListOpsError(
                 "task: give either a task such as 'max-med-sum-mod10-depth2' or, in a recipe, a curriculum"
@@ -168,40 +169,36 @@ def _default(name: str) -> Any:
     return next(f.default for f in dataclasses.fields(RunConfig) if f.name == name)
 
 
-def _check_types(config: RunConfig) -> None:
-    """Puts whole numbers given for fractions right, and refuses what has the wrong type."""
-    for name, hint in get_type_hints(RunConfig).items():
-        if name.startswith("_") or name not in RunConfig.__dataclass_fields__:
-            continue
-        value = getattr(config, name)
-        optional = type(None) in get_args(hint)
-        kind = next((arg for arg in get_args(hint) if arg is not type(None)), hint) if optional else hint
-        if value is None and optional:
-            continue
-        if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-            try:  # YAML reads 3e-3 as a text
-                object.__setattr__(config, name, float(value))
-                continue
-            except ValueError:
-                pass
-        if name == "save_steps" and isinstance(value, int) and not isinstance(value, bool):
-            object.__setattr__(config, name, [value])
-            continue
-        plain = get_origin(kind) or kind
-        if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
-            raise ListOpsError(f"{name}: {value!r} is not {_a_kind(plain)}; the default is {_default_text(name)}")
-        if name == "save_steps" and not all(isinstance(step, int) for step in value):
-            raise ListOpsError(f"{name}: {value!r} is not a list of steps; a right one is [0, 1000, 2000]")
+def _typed(name: str, value: Any) -> Any:
+    """A field's value in its type: whole numbers and texts such as `3e-3` for fractions, one step for a list of steps.
+
+    Raises:
+        ListOpsError: it has another type.
+    """
+    hint = get_type_hints(RunConfig)[name]
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)] if get_origin(hint) is UnionType else [hint]
+    kind = get_origin(kinds[0]) or kinds[0]
+    if value is None and kinds != [hint]:
+        return None
+    if isinstance(value, bool) and kind is not bool:
+        pass
+    elif kind is float and isinstance(value, (int, float, str)):
+        with contextlib.suppress(ValueError):  # YAML reads 3e-3 as a text
+            return float(value)
+    elif name == "save_steps":
+        steps = [value] if isinstance(value, int) else value
+        if isinstance(steps, list) and steps and all(isinstance(step, int) and step >= 0 for step in steps):
+            return steps
+    elif isinstance(value, kind):
+        return value
+    default = RunConfig.__dataclass_fields__[name]
+    shown = default.default if default.default_factory is dataclasses.MISSING else default.default_factory()
+    raise ListOpsError(f"{name}: {value!r} is not {_a_kind(kind)}; the default is {shown!r}")
 
 
 def _a_kind(kind: Any) -> str:
     names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", list: "a list"}
     return names.get(kind, str(kind))
-
-
-def _default_text(name: str) -> str:
-    value = RunConfig.__dataclass_fields__[name]
-    return repr(value.default) if value.default_factory is dataclasses.MISSING else repr(value.default_factory())
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -217,7 +214,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     check_fields(fields, f"recipe {str(path)!r}")
     if fields.get("curriculum") is not None:
         fields.setdefault("name", path.stem)
-    return fields
+    return {name: _typed(name, value) for name, value in fields.items()}
 
 
 def check_fields(fields: dict[str, Any], where: str) -> None:

@@ -203,13 +203,14 @@ class Training:
             for part in range(parts)
         ]
         # The loss is divided by the targets of the whole step, so that no split of it over processes changes the gradient.
-        counts = torch.tensor(
-            [sum(count_targets(rows, config.loss_on) for rows in mine), sum(int(rows.lengths.sum()) for rows in mine)]
-        )
+        targets = sum(count_targets(rows, config.loss_on) for rows in mine)
+        tokens = sum(int(rows.lengths.sum()) for rows in mine)
         if accelerator.num_processes > 1:
-            counts = accelerator.reduce(counts.to(accelerator.device), "sum")
-        targets, tokens = counts.tolist()
-        loss = torch.stack([self.loss_and_gradient(rows, targets) for rows in mine]).sum()
+            counts = torch.tensor([targets, tokens], device=accelerator.device)
+            targets, tokens = accelerator.reduce(counts, "sum").tolist()
+        loss = sum(
+            (self.loss_and_gradient(rows, targets) for rows in mine), torch.zeros((), device=accelerator.device)
+        )
         if accelerator.num_processes > 1:
             loss = accelerator.reduce(loss, "sum")
             for gradient in self.parameters.gradients:
