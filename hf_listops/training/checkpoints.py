@@ -112,7 +112,7 @@ def write_checkpoint(
         files (`dict[str, str]`): further files by name: the card, the config, the metrics.
         facts (`dict`): what the manifest says beside hashes and provenance.
     """
-    scratch = target.parent / f".{target.name}.{os.getpid()}.tmp"
+    scratch = (target if target.exists() else target.parent) / f".{target.name}.{os.getpid()}.tmp"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -58,6 +59,7 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     `accelerate launch --num_processes 2` on a CPU starts one process and says nothing; it leaves a master port behind.
     """
     accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),
         mixed_precision="bf16" if config.bf16 else "no",
         log_with=None if config.report_to == "none" else config.report_to,
         project_dir=str(config.folder),
@@ -73,8 +75,8 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     return accelerator
 
 
-def open_folder(config: RunConfig) -> None:
-    """Makes the run's folder, or makes sure that it holds this very run and is to be resumed."""
+def check_folder(config: RunConfig) -> None:
+    """Raises `ListOpsError` if the run's folder holds anything but this very run, to be resumed. Writes nothing."""
     folder = config.folder
     saved = folder / RUN
     if saved.is_file():
@@ -94,8 +96,16 @@ def open_folder(config: RunConfig) -> None:
         raise ListOpsError(f"resume: {str(folder)!r} holds no run; leave --resume out to start one")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ListOpsError(f"output_dir: {str(folder)!r} is not empty and holds no run; choose another folder")
+
+
+def open_folder(config: RunConfig) -> None:
+    """Makes the run's folder if need be, and clears away what a kill left half written."""
+    folder = config.folder
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(saved, config.to_yaml())
+    for scratch in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
+        shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()
+    if not (folder / RUN).is_file():
+        write_atomically(folder / RUN, config.to_yaml())
 
 
 class Metrics:
@@ -291,11 +301,12 @@ def train(config: RunConfig, accelerator: Accelerator | None = None) -> Outcome:
     """
     accelerator = accelerator or make_accelerator(config)
     folder = config.folder
-    with accelerator.main_process_first():
-        if accelerator.is_main_process:
-            open_folder(config)
+    check_folder(config)
     with stop_signals() as signals:
         run = Training(config, accelerator)
+        accelerator.wait_for_everyone()  # no process makes the folder before all have seen what is there
+        if accelerator.is_main_process:
+            open_folder(config)
         if config.report_to != "none":
             tracked = {
                 k: str(v) if isinstance(v, (list, dict)) else v for k, v in config.to_dict().items() if v is not None

@@ -1,0 +1,33 @@
+# Every target does its own set-up and is safe to repeat.
+PYTHON ?= python3
+BIN := .venv/bin
+export HF_HUB_DISABLE_XET := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export HF_HUB_DISABLE_UPDATE_CHECK := 1
+export HF_UPDATE_DOWNLOAD_COUNTS := 0
+
+.PHONY: quickstart test lint bench clean
+
+quickstart: .venv/installed
+	$(BIN)/hf-listops quickstart --out outputs/quickstart
+
+test: lint
+	$(BIN)/pytest -n 2
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/generator_speed.py
+	$(BIN)/python benchmarks/training_speed.py
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,track]'
+	touch $@
+
+clean:
+	rm -rf .venv outputs
