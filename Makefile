@@ -21,8 +21,9 @@ lint: .venv/installed
 	$(BIN)/lint-imports
 
 bench: .venv/installed
-	$(BIN)/python benchmarks/generator_speed.py
-	$(BIN)/python benchmarks/training_speed.py
+	mkdir -p results/benchmarks
+	$(BIN)/python benchmarks/generator_speed.py | tee /dev/stderr | tail -n 1 > results/benchmarks/generator_speed.json
+	$(BIN)/python benchmarks/training_speed.py | tee /dev/stderr | tail -n 1 > results/benchmarks/training_speed.json
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +16,24 @@ from transformers import (
     GPT2LMHeadModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from hf_listops.errors import ListOpsError
 from hf_listops.evaluation.forward import LeanGPT2
 from hf_listops.language import OPERATIONS, Task
 from hf_listops.language.task import EOS
+
+
+@contextlib.contextmanager
+def no_bars() -> Iterator[None]:
+    """Without the progress bars that transformers shows for files of a few kilobytes."""
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 @dataclass(frozen=True)
@@ -48,7 +63,8 @@ def load_checkpoint(name: str) -> Checkpoint:
         config = AutoConfig.from_pretrained(repo, **where)
         if not isinstance(config, GPT2Config):
             raise ListOpsError(f"model: {name!r} is a {config.model_type!r}; only GPT-2 models can be looked into")
-        model = AutoModelForCausalLM.from_pretrained(repo, dtype=torch.float32, **where)
+        with no_bars():
+            model = AutoModelForCausalLM.from_pretrained(repo, dtype=torch.float32, **where)
         tokenizer = AutoTokenizer.from_pretrained(repo, **where)
     except ListOpsError:
         raise

@@ -18,6 +18,7 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from hf_listops.data.files import sync_folder, write_atomically
 from hf_listops.errors import ListOpsError
+from hf_listops.evaluation.checkpoint import no_bars
 from hf_listops.hub.manifest import write_manifest
 from hf_listops.training.config import RunConfig
 from hf_listops.training.model import FlatParameters
@@ -121,7 +122,8 @@ def write_checkpoint(
             name: copies.setdefault(tensor.data_ptr(), tensor.detach().cpu().clone())
             for name, tensor in model.state_dict().items()
         }
-        model.save_pretrained(scratch, state_dict=weights)
+        with no_bars():
+            model.save_pretrained(scratch, state_dict=weights)
         tokenizer.save_pretrained(scratch)
         for name, text in files.items():
             (scratch / name).write_text(text)
