@@ -92,6 +92,7 @@ def _quickstart(args: argparse.Namespace) -> None:
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """The commands and their arguments; each sets `run_command` to what carries it out."""
     parser = _Parser(prog="hf-listops", description="A ListOps laboratory on the Hugging Face stack.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

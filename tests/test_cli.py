@@ -24,7 +24,7 @@ def test_help_imports_nothing_heavy() -> None:
     [
         (["data", "build", "summ-mod10-depth2", "--out", "x"], "did you mean 'SUM'"),
         (["data", "build", "sum-mod1-depth2", "--out", "x"], "modulus: 1"),
-        (["data", "build", "sum-mod10-depth1", "--out", "x"], "only 48 exist"),
+        (["data", "build", "sum-mod10-depth1", "--out", "x"], "only 46 exist"),
         (["data", "build", "sum-mod10-depth2", "--out", "x", "--train_rows", "0"], "train_rows: 0"),
         (["data", "check", "nowhere"], "dataset: 'nowhere' cannot be read"),
         (["solve", "nowhere", "[SUM 1 2 ]"], "model: 'nowhere' gives no checkpoint"),
