@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hf_listops.errors import ListOpsError
 
@@ -72,9 +73,9 @@ def _solve(args: argparse.Namespace) -> None:
 
 
 def _record(args: argparse.Namespace) -> None:
-    from hf_listops.training.records import append_records
+    from hf_listops.training.records import add_records, make_record
 
-    added = append_records(args.run, args.to)
+    added = add_records([make_record(folder) for folder in args.run], args.to)
     sys.stdout.write(f"{added} records added to {args.to}\n")
 
 
@@ -83,6 +84,62 @@ def _curves(args: argparse.Namespace) -> None:
 
     for path in learning_curves(args.run, args.out):
         sys.stdout.write(f"{path}\n")
+
+
+def _table(lines: list[dict[str, Any]]) -> None:
+    """Prints lines of one kind, right-aligned under their keys."""
+    if not lines:
+        return
+    cells = [[str(key) for key in lines[0]]]
+    for line in lines:
+        cells.append([f"{value:.3g}" if isinstance(value, float) else f"{value}" for value in line.values()])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        sys.stdout.write("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + "\n")
+
+
+def _sweep_plan(args: argparse.Namespace) -> None:
+    from hf_listops.sweep.grid import read_sweep
+    from hf_listops.sweep.plan import plan
+
+    lines = plan(read_sweep(args.recipe))
+    _table(lines)
+    sys.stdout.write(
+        f"{sum(of['runs'] for of in lines)} runs to do, {sum(of['hours'] for of in lines):.1f} core hours\n"
+    )
+
+
+def _sweep_status(args: argparse.Namespace) -> None:
+    from hf_listops.sweep.grid import read_sweep
+    from hf_listops.sweep.plan import eta_hours, status
+
+    sweep = read_sweep(args.recipe)
+    lines = status(sweep)
+    _table(lines)
+    left = eta_hours(sweep)
+    done, runs = sum(of["done"] for of in lines), sum(of["runs"] for of in lines)
+    spent = sum(of["hours"] for of in lines)
+    sys.stdout.write(f"{done} of {runs} runs done in {spent:.2f} core hours")
+    sys.stdout.write(f", {left:.2f} to go\n" if left is not None else "\n")
+
+
+def _sweep_run(args: argparse.Namespace) -> None:
+    from hf_listops.sweep.grid import read_sweep
+    from hf_listops.sweep.runner import run_sweep
+
+    sweep = read_sweep(args.recipe)
+    ended = run_sweep(sweep, jobs=args.jobs, commit=args.commit, retry=args.retry)
+    words = "done" if ended == "done" else f"stopped; go on with: hf-listops sweep run {args.recipe}"
+    sys.stdout.write(f"{sweep.name}: {words} ({sweep.records})\n")
+
+
+def _sweep_reproduce(args: argparse.Namespace) -> None:
+    from hf_listops.sweep.reproduce import reproduce
+
+    result = reproduce(args.records, args.run)
+    if result.differences:
+        raise ListOpsError(f"run: {result.run!r} came out differently in {', '.join(result.differences)}")
+    sys.stdout.write(f"{result.run}: the same weights and accuracies\n")
 
 
 def _quickstart(args: argparse.Namespace) -> None:
@@ -117,6 +174,26 @@ def make_parser() -> argparse.ArgumentParser:
     record.add_argument("run", nargs="+", type=Path, help="folder of a finished run")
     record.add_argument("--to", type=Path, required=True, help="such as results/quickstart/runs.jsonl")
     record.set_defaults(run_command=_record)
+
+    sweep = commands.add_parser("sweep", help="run grids of runs").add_subparsers(required=True, metavar="ACTION")
+    for name, action, text in (
+        ("plan", _sweep_plan, "show what is to be run, and its cost, before anything starts"),
+        ("run", _sweep_run, "run what is not done yet"),
+        ("status", _sweep_status, "show how far it is"),
+    ):
+        parser_of_action = sweep.add_parser(name, help=text)
+        parser_of_action.add_argument("recipe", type=Path, help="such as recipes/figure1.yaml")
+        parser_of_action.set_defaults(run_command=action)
+        if name == "run":
+            parser_of_action.add_argument("--jobs", type=int, default=1, help="processes at a time (default 1)")
+            parser_of_action.add_argument(
+                "--commit", help="revision whose code runs; by default that of the first start"
+            )
+            parser_of_action.add_argument("--retry", action="store_true", help="run again what ended in an error")
+    reproduce = sweep.add_parser("reproduce", help="train one recorded run anew at its commit and compare")
+    reproduce.add_argument("run", help="its name, or its hash")
+    reproduce.add_argument("--records", type=Path, required=True, help="such as results/figure1/runs.jsonl")
+    reproduce.set_defaults(run_command=_sweep_reproduce)
 
     quickstart = commands.add_parser("quickstart", help="watch SUM being learned inside a mix and not alone")
     quickstart.add_argument("--out", type=Path, default=Path("outputs/quickstart"), help="folder for runs and picture")

@@ -103,7 +103,13 @@ def test_bad_recipes(tmp_path: Path, text: str, says: str) -> None:
 
 @pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_parses(recipe: Path) -> None:
-    assert parse_run_config([str(recipe)]).max_steps > 0
+    """Of one run, or of a sweep."""
+    from hf_listops.sweep.grid import read_sweep
+
+    if "\ngrids:" in recipe.read_text():
+        assert len(read_sweep(recipe).runs) > 10
+    else:
+        assert parse_run_config([str(recipe)]).max_steps > 0
 
 
 def test_run_names_are_inverse() -> None:
