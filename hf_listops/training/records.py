@@ -92,7 +92,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
             ) from None
         if len(versions) > 1:
             raise ListOpsError(
-                f"records: line {number} of {str(path)!r} is of results version {max(versions)}, others are not"
+                f"records: line {number} of {str(path)!r} has another results version than the first line"
             )
         records.append(record)
     return records

@@ -15,7 +15,7 @@ from hf_listops.training.records import RESULTS_VERSION, add_records, error_reco
 
 
 def record(number: int, stopped: str = "budget") -> dict[str, Any]:
-    return {"hash": f"{number}", "stopped": stopped, "results_version": RESULTS_VERSION, "filler": "x" * 5000}
+    return {"hash": f"{number}", "stopped": stopped, "results_version": RESULTS_VERSION, "filler": "x" * 500}
 
 
 def test_a_run_is_recorded_once_and_an_error_replaced(tmp_path: Path) -> None:
@@ -69,16 +69,16 @@ def test_many_processes_and_ten_kills(tmp_path: Path) -> None:
     rng = random.Random(3)
     kept: set[str] = set()
     for attempt in range(10):
-        writers = [context.Process(target=_add_many, args=(path, 1000 * attempt + 100 * w, 60)) for w in range(3)]
+        writers = [context.Process(target=_add_many, args=(path, 1000 * attempt + 100 * w, 25)) for w in range(3)]
         for writer in writers:
             writer.start()
-        time.sleep(rng.uniform(0.02, 0.3))
+        time.sleep(rng.uniform(0.01, 0.15))
         os.kill(writers[0].pid or 0, signal.SIGKILL)
         for writer in writers:
             writer.join()
         hashes = [r["hash"] for r in read_records(path)]
         assert len(set(hashes)) == len(hashes)
         assert kept <= set(hashes)
-        survivors = {str(1000 * attempt + 100 * w + i) for w in (1, 2) for i in range(60)}
+        survivors = {str(1000 * attempt + 100 * w + i) for w in (1, 2) for i in range(25)}
         assert survivors <= set(hashes)
         kept = set(hashes)
