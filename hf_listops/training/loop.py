@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -343,7 +344,7 @@ def _run_steps(run: Training, signals: list[int]) -> str:
         desc=str(config.run_name),
         unit="step",
         disable=not accelerator.is_main_process,
-        mininterval=0.5,
+        mininterval=0.5 if sys.stderr.isatty() else 30,  # a log needs no more than a line now and then
         dynamic_ncols=True,
     )
     with bar:

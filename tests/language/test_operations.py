@@ -32,6 +32,14 @@ def test_hand_written_cases(name: str, numbers: list[int], expected: int) -> Non
     assert oracle.apply(name, numbers, 10, {}) == expected
 
 
+def test_folding_a_shuffled_table_by_hand() -> None:
+    """T[1][2] = 4 and T[4][0] = 1 in the first table modulo 5; its symmetric sister has T[0][2] = 1 and T[1][0] = 2."""
+    assert OPERATIONS["SHUF"].evaluate([1, 2, 0], 5, 0) == 1
+    assert OPERATIONS["SYMSHUF"].evaluate([0, 2, 0], 5, 0) == 2
+    tables = {"SHUF": [[0, 2, 0, 4, 0], [3, 0, 4, 2, 1], [2, 3, 4, 2, 1], [4, 0, 3, 2, 3], [1, 3, 1, 1, 4]]}
+    assert oracle.apply("SHUF", [1, 2, 0], 5, tables) == 1
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("modulus", [2, 7, 10, 26])
 def test_one_call_equals_many_and_the_oracle(name: str, modulus: int) -> None:

@@ -1,4 +1,5 @@
 import copy
+import shutil
 
 import numpy as np
 import pytest
@@ -62,9 +63,15 @@ def test_the_lean_forward_equals_the_librarys(activation: str) -> None:
         )
 
 
-@pytest.mark.parametrize("fields", [{"activation_function": "relu"}, {"bf16": True}])
+compiles = pytest.param(
+    {"torch_compile": True},
+    marks=pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler"),
+)
+
+
+@pytest.mark.parametrize("fields", [{"activation_function": "relu"}, {"bf16": True}, compiles])
 def test_autograd_where_by_hand_does_not_hold(fields: dict[str, object]) -> None:
-    config = RunConfig(task=TASK, n_embd=16, **fields)  # type: ignore[arg-type]
+    config = RunConfig(task=TASK, n_embd=16, n_layer=1, **fields)  # type: ignore[arg-type]
     model = make_model(config)
     reference = copy.deepcopy(model)
     FlatParameters(model)
@@ -81,7 +88,7 @@ def test_autograd_where_by_hand_does_not_hold(fields: dict[str, object]) -> None
         expected.backward()
         assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
         for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
-            torch.testing.assert_close(ours.grad, theirs.grad)
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=2e-6)
         if config.bf16:
             assert loss.item() != F.cross_entropy(reference(ids).logits.flatten(0, 1)[asked], targets).item()
     finally:
