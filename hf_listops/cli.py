@@ -73,7 +73,8 @@ def _solve(args: argparse.Namespace) -> None:
 
 
 def _record(args: argparse.Namespace) -> None:
-    from hf_listops.training.records import add_records, make_record
+    from hf_listops.hub.records import add_records
+    from hf_listops.training.records import make_record
 
     added = add_records([make_record(folder) for folder in args.run], args.to)
     sys.stdout.write(f"{added} records added to {args.to}\n")
@@ -84,6 +85,15 @@ def _curves(args: argparse.Namespace) -> None:
 
     for path in learning_curves(args.run, args.out):
         sys.stdout.write(f"{path}\n")
+
+
+def _emergence(args: argparse.Namespace) -> None:
+    from hf_listops.analysis.emergence import analyze
+    from hf_listops.analysis.emergence_report import write_report
+
+    for path in write_report(analyze(args.records), args.out):
+        sys.stdout.write(f"{path}\n")
+    sys.stdout.write((args.out / "emergence.md").read_text())
 
 
 def _table(lines: list[dict[str, Any]]) -> None:
@@ -165,10 +175,17 @@ def make_parser() -> argparse.ArgumentParser:
     solve.add_argument("expression", help="such as '[SUM 3 [MAX 7 4 9 ] ]'")
     solve.set_defaults(run_command=_solve)
 
-    curves = commands.add_parser("curves", help="draw accuracy per operation against the step")
+    analyze = commands.add_parser("analyze", help="ask a question of runs or records").add_subparsers(
+        required=True, metavar="QUESTION"
+    )
+    curves = analyze.add_parser("curves", help="how did each operation's accuracy grow?")
     curves.add_argument("run", nargs="+", type=Path, help="folder of a run")
-    curves.add_argument("--out", type=Path, required=True, help="folder for the PNG, SVG and JSON")
     curves.set_defaults(run_command=_curves)
+    emergence = analyze.add_parser("emergence", help="at which size is a mix learned?")
+    emergence.add_argument("records", type=Path, help="such as results/figure1/runs.jsonl")
+    emergence.set_defaults(run_command=_emergence)
+    for question in (curves, emergence):
+        question.add_argument("--out", type=Path, required=True, help="folder for PNG, SVG and JSON")
 
     record = commands.add_parser("record", help="append the records of finished runs to a results file")
     record.add_argument("run", nargs="+", type=Path, help="folder of a finished run")

@@ -28,7 +28,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["data", "build", "sum-mod10-depth2", "--out", "x", "--train_rows", "0"], "train_rows: 0"),
         (["data", "check", "nowhere"], "dataset: 'nowhere' cannot be read"),
         (["solve", "nowhere", "[SUM 1 2 ]"], "model: 'nowhere' gives no checkpoint"),
-        (["curves", "nowhere", "--out", "x"], "run: 'nowhere' holds no run.yaml"),
+        (["analyze", "curves", "nowhere", "--out", "x"], "run: 'nowhere' holds no run.yaml"),
         (["record", "nowhere", "--to", "x"], "run: 'nowhere' is not finished"),
         (["quickstart"], "quickstart: 'train.py' is not here"),
         (["solv"], "invalid choice: 'solv'"),
@@ -59,7 +59,7 @@ def test_solve(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_curves_and_records(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["curves", str(trained), str(trained), "--out", str(tmp_path / "plots")])
+    main(["analyze", "curves", str(trained), str(trained), "--out", str(tmp_path / "plots")])
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {
         f"learning_curves.{k}" for k in ("png", "svg", "json")
     }

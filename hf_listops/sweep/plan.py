@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from hf_listops.data.token_matrix import TokenMatrix
+from hf_listops.hub.records import read_records
 from hf_listops.language import Task, generate
 from hf_listops.sweep.grid import Sweep
 from hf_listops.training.config import RunConfig
 from hf_listops.training.gradient import HandwrittenGradient
 from hf_listops.training.model import FlatParameters, count_parameters, make_model
-from hf_listops.training.records import read_records
 from hf_listops.training.step import as_tensors, count_targets
 
 _SAMPLE_STEPS = 12

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from hf_listops.errors import ListOpsError
-from hf_listops.training.records import make_record, read_records
+from hf_listops.hub.records import read_records
+from hf_listops.training.records import make_record
 
 
 @dataclass(frozen=True)

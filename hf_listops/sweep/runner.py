@@ -22,12 +22,13 @@ from tqdm import tqdm
 from hf_listops.data.build import build
 from hf_listops.data.files import write_atomically
 from hf_listops.errors import ListOpsError
+from hf_listops.hub.records import RESULTS_VERSION, add_records, read_records
 from hf_listops.hub.run_folder import RUN, finished_line, read_metrics
 from hf_listops.sweep.grid import Sweep
 from hf_listops.training.config import RunConfig
 from hf_listops.training.evaluations import single_operation_tasks
 from hf_listops.training.loop import stop_signals
-from hf_listops.training.records import RESULTS_VERSION, add_records, error_record, make_record, read_records
+from hf_listops.training.records import error_record, make_record
 
 POLL = 0.5  # seconds between looks at the running processes
 

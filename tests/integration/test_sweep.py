@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from hf_listops.training.records import read_records
+from hf_listops.hub.records import read_records
 
 HF_LISTOPS = Path(sys.executable).parent / "hf-listops"
 RECIPE = """
