@@ -7,9 +7,7 @@ checkpoint at its root.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
 import signal
 import sys
 import time
@@ -24,19 +22,19 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from hf_listops.data.build import MANIFEST as DATASET_MANIFEST
-from hf_listops.data.files import sha256_of, write_atomically
+from hf_listops.data.files import sha256_of
 from hf_listops.data.token_matrix import TokenMatrix
 from hf_listops.data.tokenizer import make_tokenizer
 from hf_listops.errors import ListOpsError
 from hf_listops.evaluation.forward import LeanGPT2
-from hf_listops.hub.manifest import MANIFEST
 from hf_listops.hub.names import step_revision
-from hf_listops.hub.run_folder import METRICS, RUN, finished_line, read_metrics
+from hf_listops.hub.run_folder import METRICS, RUN, finished_line
 from hf_listops.training.card import short_card
 from hf_listops.training.checkpoints import STATE, Progress, load_state, save_state, write_checkpoint
-from hf_listops.training.config import RunConfig, read_recipe
+from hf_listops.training.config import RunConfig
 from hf_listops.training.curriculum import CurriculumBatchSampler, rank_slice
 from hf_listops.training.evaluations import Evaluations, is_solved
+from hf_listops.training.folder import Metrics, check_folder, open_folder
 from hf_listops.training.model import FlatParameters, count_parameters, make_model
 from hf_listops.training.schedule import keeps_checkpoint, learning_rate_at
 from hf_listops.training.sources import RowSource, training_sources
@@ -74,65 +72,6 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     if accelerator.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)  # the fastest for tiny models, and the same on every machine
     return accelerator
-
-
-def check_folder(config: RunConfig) -> None:
-    """Raises `ListOpsError` if the run's folder holds anything but this very run, to be resumed. Writes nothing."""
-    folder = config.folder
-    saved = folder / RUN
-    if saved.is_file():
-        other = RunConfig(**read_recipe(saved))
-        if other.hash != config.hash:
-            differing = [
-                n for n, v in config.to_dict().items() if other.to_dict()[n] != v and n not in ("output_dir", "resume")
-            ]
-            raise ListOpsError(
-                f"output_dir: {str(folder)!r} holds another run (it differs in {', '.join(differing)}); choose another folder"
-            )
-        if not config.resume:
-            done = "is finished" if (folder / MANIFEST).is_file() else "is not finished: add --resume to go on"
-            raise ListOpsError(f"output_dir: the run in {str(folder)!r} {done}; remove the folder to start it anew")
-        return
-    if config.resume:
-        raise ListOpsError(f"resume: {str(folder)!r} holds no run; leave --resume out to start one")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ListOpsError(f"output_dir: {str(folder)!r} is not empty and holds no run; choose another folder")
-
-
-def open_folder(config: RunConfig) -> None:
-    """Makes the run's folder if need be, and clears away what a kill left half written."""
-    folder = config.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    for scratch in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
-        shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()
-    if not (folder / RUN).is_file():
-        write_atomically(folder / RUN, config.to_yaml())
-
-
-class Metrics:
-    """The lines of `metrics.jsonl`: in memory and, on the main process, in the file."""
-
-    def __init__(self, folder: Path, writes: bool) -> None:
-        self.path, self.writes = folder / METRICS, writes
-        self.lines = read_metrics(folder)
-
-    def rewind(self, step: int) -> None:
-        """Drops what was written after a step, and a line that a kill left torn."""
-        self.lines = [line for line in self.lines if line["step"] <= step and "final" not in line]
-        if self.writes:
-            write_atomically(self.path, self.text(step))
-
-    def append(self, line: dict[str, Any]) -> None:
-        self.lines.append(line)
-        if self.writes:
-            with open(self.path, "a") as file:
-                file.write(json.dumps(line) + "\n")
-
-    def text(self, step: int) -> str:
-        return "".join(json.dumps(line) + "\n" for line in self.lines if line["step"] <= step)
-
-    def last_evaluation(self) -> dict[str, Any] | None:
-        return next((line for line in reversed(self.lines) if "exact_match" in line), None)
 
 
 @contextlib.contextmanager
@@ -316,9 +255,11 @@ def train(config: RunConfig, accelerator: Accelerator | None = None) -> Outcome:
         finished = finished_line(folder)
         if finished is not None:
             return Outcome(folder, finished["step"], finished["stopped"], *run.params)
-        if config.resume and (run.metrics.lines or (folder / STATE).is_file()):
+        begun = any(line["step"] > 0 for line in run.metrics.lines)
+        if config.resume and (begun or (folder / STATE).is_file()):
             run.load_state()
         else:
+            run.metrics.rewind(-1)  # of a run killed before its first state
             run.evaluate()
             if keeps_checkpoint(config.save_steps, 0):
                 run.save_checkpoint(folder / "steps" / step_revision(0))

@@ -202,6 +202,23 @@ def _saved_step(state: Path) -> int:
     return step
 
 
+def test_cut_off_before_the_first_state(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict[str, Any]
+) -> None:
+    """The first evaluation is in the metrics, but there is nothing yet to go on from: the run starts over."""
+
+    def dying(self: Training) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "save_state", dying)
+        with pytest.raises(KeyboardInterrupt):
+            train(config_of(dataset, tmp_path / "run"))
+    assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 1
+    train(config_of(dataset, tmp_path / "run", resume=True))
+    assert fingerprint(tmp_path / "run") == uninterrupted
+
+
 def test_finished_runs_and_other_runs_are_left_alone(dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     train(config_of(dataset, out, max_steps=5))
