@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from hf_listops.training.loop import stop_signals
 from hf_listops.training.records import error_record, make_record
 
 POLL = 0.5  # seconds between looks at the running processes
+STARTS = 3  # of a run by one runner, if a signal from elsewhere ends it each time
 
 
 @dataclass
@@ -85,6 +87,7 @@ def run_sweep(sweep: Sweep, *, jobs: int = 1, commit: str | None = None, retry: 
         total=len(sweep.runs), initial=len(sweep.runs) - len(waiting), desc=sweep.name, unit="run", position=0
     )
     running: list[Job] = []
+    starts: Counter[str] = Counter()
     with total, stop_signals() as signals:
         try:
             while (waiting or running) and not signals:
@@ -94,13 +97,18 @@ def run_sweep(sweep: Sweep, *, jobs: int = 1, commit: str | None = None, retry: 
                     if job is None:
                         break
                     running.append(job)
+                    starts[job.config.hash] += 1
                 time.sleep(POLL)
                 for job in running:
                     _show(job)
                 for job in [job for job in running if job.process.poll() is not None]:
                     running.remove(job)
-                    _finish(sweep, job)
-                    done.hashes.add(job.config.hash)
+                    if _was_interrupted(job) and starts[job.config.hash] < STARTS:
+                        _close(job)
+                        waiting.insert(0, job.config)  # it goes on where it was
+                    else:
+                        _finish(sweep, job)
+                        done.hashes.add(job.config.hash)
                 if waiting and not running:  # others have the rest: look again for what they leave
                     time.sleep(4 * POLL)
                 waiting = [config for config in waiting if config.hash not in done.look()]
@@ -199,6 +207,11 @@ def _start(sweep: Sweep, config: RunConfig, code: Path, lock: int, place: int) -
         )
     bar = tqdm(total=config.max_steps, desc=f"  {config.run_name}", unit="step", position=place, leave=False)
     return Job(config, folder, process, lock, place, bar)
+
+
+def _was_interrupted(job: Job) -> bool:
+    """Whether a signal from elsewhere ended a run: it saved and left, or it was killed."""
+    return finished_line(job.folder) is None and (job.process.returncode or 0) <= 0
 
 
 def _finish(sweep: Sweep, job: Job) -> None:

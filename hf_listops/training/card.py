@@ -22,7 +22,7 @@ def short_card(config: RunConfig, step: int, parameters: tuple[int, int], evalua
             for name, value in evaluation["exact_match"].items()
         )
         table = f"""
-Accuracy at step {evaluation["step"]}, on the first {config.eval_rows} rows of each test split:
+Accuracy at step {evaluation["step"]}, on {config.eval_rows} rows of each test split:
 
 | task | exact match | answer accuracy |
 |---|---|---|
