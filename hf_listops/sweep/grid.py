@@ -7,10 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hf_listops.errors import ListOpsError, did_you_mean
-from hf_listops.training.config import RunConfig, check_fields
+from hf_listops.training.config import RunConfig, check_fields, read_mapping
 
 EXAMPLE = "grids: [{task: [sum-mod10-depth2], n_embd: [16, 32], seed: [0, 1]}]"
 _KEYS = ("base", "grids", "build_data")
@@ -49,13 +47,8 @@ def read_sweep(path: Path) -> Sweep:
     Raises:
         ListOpsError: the file is missing, a key or field is unknown, a grid is empty, or a run's config is wrong.
     """
-    if not path.is_file():
-        raise ListOpsError(f"sweep: {str(path)!r} does not exist; a right one is recipes/figure1.yaml")
-    try:
-        recipe = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ListOpsError(f"sweep: {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(recipe, dict) or "grids" not in recipe:
+    recipe = read_mapping(path, "sweep", "recipes/figure1.yaml", EXAMPLE)
+    if "grids" not in recipe:
         raise ListOpsError(f"sweep: {str(path)!r} has no grids; a right one has {EXAMPLE}")
     for key in recipe:
         if key not in _KEYS:

@@ -201,16 +201,22 @@ def _a_kind(kind: Any) -> str:
     return names.get(kind, str(kind))
 
 
+def read_mapping(path: Path, field: str, right_file: str, right_line: str) -> dict[str, Any]:
+    """A YAML file that holds a mapping. Raises `ListOpsError`, naming `field`, if it is missing or holds anything else."""
+    if not path.is_file():
+        raise ListOpsError(f"{field}: {str(path)!r} does not exist; a right one is {right_file}")
+    try:
+        mapping = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ListOpsError(f"{field}: {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(mapping, dict):
+        raise ListOpsError(f"{field}: {str(path)!r} is not a mapping of fields; a right line is {right_line!r}")
+    return mapping
+
+
 def read_recipe(path: Path) -> dict[str, Any]:
     """The fields of a recipe. Raises `ListOpsError` for a missing file, bad YAML or an unknown field."""
-    if not path.is_file():
-        raise ListOpsError(f"recipe: {str(path)!r} does not exist; a right one is recipes/quickstart.yaml")
-    try:
-        fields = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ListOpsError(f"recipe: {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(fields, dict):
-        raise ListOpsError(f"recipe: {str(path)!r} is not a mapping of fields; a right line is 'n_embd: 32'")
+    fields = read_mapping(path, "recipe", "recipes/quickstart.yaml", "n_embd: 32")
     check_fields(fields, f"recipe {str(path)!r}")
     if fields.get("curriculum") is not None:
         fields.setdefault("name", path.stem)

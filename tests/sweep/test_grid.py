@@ -47,7 +47,7 @@ def test_a_grid_over_curricula(tmp_path: Path) -> None:
     [
         ("grids: []", "asks for no run"),
         ("base: {}", "has no grids"),
-        ("- 1", "has no grids"),
+        ("- 1", "is not a mapping of fields"),
         ("grids: [{task: []}]", "task: grid 1"),
         ("grids: [{task: sum-mod10-depth2, n_embdd: [1]}]", "did you mean 'n_embd'"),
         ("base: {sed: 1}\ngrids: [{task: sum-mod10-depth2}]", "did you mean 'seed'"),
