@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from hf_listops.data.build import build
 from hf_listops.errors import ListOpsError
-from hf_listops.hub.run_folder import finished_line, read_metrics
+from hf_listops.hub.run_folder import finished_line
+from hf_listops.sweep.runner import show_progress
 from hf_listops.training.config import RunConfig, read_recipe
 from hf_listops.training.evaluations import single_operation_tasks
 
@@ -78,7 +79,7 @@ def train_side_by_side(recipes: tuple[Path, ...], configs: list[RunConfig], fold
         while any(process.poll() is None for process, _, _ in running):
             time.sleep(0.5)
             for _, folder, bar in running:
-                _show(folder, bar)
+                show_progress(folder, bar)
     finally:
         for process, _, bar in running:
             if process.poll() is None:
@@ -90,12 +91,3 @@ def train_side_by_side(recipes: tuple[Path, ...], configs: list[RunConfig], fold
             log = folder.with_suffix(".log")
             last = (log.read_text().strip().splitlines() or ["no output"])[-1]
             raise ListOpsError(f"quickstart: the run in {str(folder)!r} failed: {last} (all of it: {log})")
-
-
-def _show(folder: Path, bar: tqdm) -> None:
-    lines = read_metrics(folder)
-    if not lines:
-        return
-    bar.update(lines[-1]["step"] - bar.n)
-    latest: dict[str, float] = next((line["exact_match"] for line in reversed(lines) if "exact_match" in line), {})
-    bar.set_postfix_str(" ".join(f"{name.split('-mod')[0]} {value:.2f}" for name, value in latest.items()))

@@ -100,7 +100,7 @@ def run_sweep(sweep: Sweep, *, jobs: int = 1, commit: str | None = None, retry: 
                     starts[job.config.hash] += 1
                 time.sleep(POLL)
                 for job in running:
-                    _show(job)
+                    show_progress(job.folder, job.bar)
                 for job in [job for job in running if job.process.poll() is not None]:
                     running.remove(job)
                     if _was_interrupted(job) and starts[job.config.hash] < STARTS:
@@ -235,9 +235,10 @@ def _close(job: Job) -> None:
         os.close(job.lock)
 
 
-def _show(job: Job) -> None:
-    lines = read_metrics(job.folder)
+def show_progress(folder: Path, bar: tqdm) -> None:
+    """Moves a run's bar to its latest step and accuracies, as its metrics have them."""
+    lines = read_metrics(folder)
     if lines:
-        job.bar.update(lines[-1]["step"] - job.bar.n)
+        bar.update(lines[-1]["step"] - bar.n)
         latest: dict[str, float] = next((of["exact_match"] for of in reversed(lines) if "exact_match" in of), {})
-        job.bar.set_postfix_str(" ".join(f"{name.split('-mod')[0]} {value:.2f}" for name, value in latest.items()))
+        bar.set_postfix_str(" ".join(f"{name.split('-mod')[0]} {value:.2f}" for name, value in latest.items()))
