@@ -27,7 +27,7 @@ bench: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,track]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[hub,test,track]'
 	touch $@
 
 clean:

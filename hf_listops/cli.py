@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hf_listops.cli_hub import add_hub_commands
 from hf_listops.errors import ListOpsError
 
 
@@ -211,6 +212,8 @@ def make_parser() -> argparse.ArgumentParser:
     reproduce.add_argument("run", help="its name, or its hash")
     reproduce.add_argument("--records", type=Path, required=True, help="such as results/figure1/runs.jsonl")
     reproduce.set_defaults(run_command=_sweep_reproduce)
+
+    add_hub_commands(commands)
 
     quickstart = commands.add_parser("quickstart", help="watch SUM being learned inside a mix and not alone")
     quickstart.add_argument("--out", type=Path, default=Path("outputs/quickstart"), help="folder for runs and picture")

@@ -1,0 +1,67 @@
+"""The YAML at the head of a card."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+_HEAD = re.compile(r"^\ufeff?\s*---[ \t]*\r?\n(.*?)\r?\n?---[ \t]*(?:\r?\n|$)", re.DOTALL)
+_LISTS = ("tags", "datasets", "metrics", "configs")
+_TEXTS = ("library_name", "pipeline_tag", "pretty_name", "license_name")
+
+
+def _load(content: str) -> Any:
+    match = _HEAD.match(content)
+    return {} if match is None else (yaml.safe_load(match[1]) or {})
+
+
+def metadata_of(content: str) -> dict[str, Any]:
+    """The metadata of a card; none if there is none or it cannot be read."""
+    try:
+        loaded = _plain(_load(content))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _plain(value: Any) -> Any:
+    """Without what JSON does not know, such as dates."""
+    if isinstance(value, dict):
+        return {str(key): _plain(of) for key, of in value.items()}
+    if isinstance(value, list):
+        return [_plain(of) for of in value]
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+
+
+def errors_of(content: str) -> tuple[list[str], list[str]]:
+    """What is wrong with the metadata of a card, and what is only worth a warning."""
+    try:
+        metadata = _load(content)
+    except yaml.YAMLError as error:
+        return [f"the YAML at the head cannot be read: {' '.join(str(error).split())}"], []
+    except (ValueError, RecursionError):
+        return ["the YAML at the head cannot be read"], []
+    if not isinstance(metadata, dict):
+        return ["the YAML at the head is not a mapping of fields"], []
+    if not metadata:
+        return [], ["empty or missing yaml metadata in repo card"]
+    errors = [
+        f'"{field}" must be a list' for field in _LISTS if field in metadata and not isinstance(metadata[field], list)
+    ]
+    errors += [
+        f'"{field}" must be a string' for field in _TEXTS if field in metadata and not isinstance(metadata[field], str)
+    ]
+    tags = metadata.get("tags")
+    if isinstance(tags, list) and not all(isinstance(tag, str) for tag in tags):
+        errors.append('"tags" must be a list of strings')
+    index = metadata.get("model-index")
+    if index is not None:
+        entries = index if isinstance(index, list) else [index]
+        for entry in entries:
+            if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+                errors.append('"model-index" must be a list of models with a "name"')
+            elif not isinstance(entry.get("results", []), list):
+                errors.append('"model-index[].results" must be a list')
+    return errors, []

@@ -1,0 +1,181 @@
+"""The folder of an embedded Hub: its repos, their settings, and the lock that keeps a second server away."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hf_listops.data.files import sync_folder, write_atomically
+from hf_listops.errors import ListOpsError
+from hf_listops.hub.server.errors import HubError, repo_not_found
+from hf_listops.hub.server.grammar import checked_repo_id, is_name
+from hf_listops.hub.server.repository import Repository
+
+_PROGRAM, _FORMAT = "hf_listops hub", 1
+_MARKER, _SETTINGS, _TOKEN = "hub.json", "hub.json", "token"
+
+
+def now() -> str:
+    """The time as the Hub writes it, with milliseconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """A repo with its address and settings."""
+
+    kind: str  # model, dataset or space
+    repo_id: str
+    settings: dict[str, Any]
+    repository: Repository
+
+    @property
+    def namespace(self) -> str:
+        return self.repo_id.split("/")[0]
+
+    @property
+    def is_private(self) -> bool:
+        return self.settings["visibility"] == "private"
+
+
+class HubRoot:
+    """All repos under one folder, held by one server at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the folder, or makes it.
+
+        Raises:
+            ListOpsError: it holds something else, was written by a newer version, or another server has it.
+        """
+        self.folder = folder
+        marker = folder / _MARKER
+        if folder.exists() and not marker.is_file() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ListOpsError(f"root: {str(folder)!r} is not empty and holds no Hub of ours; choose another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        if not marker.is_file():
+            write_atomically(marker, json.dumps({"program": _PROGRAM, "format": _FORMAT}))
+        try:
+            facts = json.loads(marker.read_text())
+            program, version = facts["program"], int(facts["format"])
+        except (ValueError, TypeError, KeyError):
+            program, version = "another program", _FORMAT
+        if program != _PROGRAM:
+            raise ListOpsError(f"root: {str(folder)!r} belongs to another program; choose another folder")
+        if version > _FORMAT:
+            raise ListOpsError(
+                f"root: {str(folder)!r} was written in format {version} by a newer version of hf_listops, this one knows "
+                f"{_FORMAT}; update hf_listops or choose another folder"
+            )
+        self._held = open(folder / ".lock", "w")  # noqa: SIM115 (held as long as the server runs)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._held.close()
+            raise ListOpsError(
+                f"root: another server has {str(folder)!r}; stop it first or choose another folder"
+            ) from None
+        shutil.rmtree(folder / "tmp", ignore_errors=True)
+        for part in ("tmp", "repos", "collections"):
+            (folder / part).mkdir(exist_ok=True)
+        self._lock = threading.RLock()  # of what is not inside one repo
+        self._repo_locks: dict[Path, threading.RLock] = {}
+
+    def close(self) -> None:
+        """Lets another server have the folder."""
+        self._held.close()
+
+    def token(self) -> str:
+        """The random token of the one user of a server started without users, made at the first start."""
+        path = self.folder / _TOKEN
+        if not path.is_file():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(f"hf_{secrets.token_hex(20)}")
+        return path.read_text()
+
+    def _path(self, kind: str, repo_id: str) -> Path:
+        return self.folder / "repos" / f"{kind}s" / checked_repo_id(repo_id)
+
+    def get(self, kind: str, repo_id: str) -> Hosted:
+        """A repo, whoever may see it. Raises `HubError` 404 if there is none."""
+        path = self._path(kind, repo_id)
+        try:
+            settings = json.loads((path / _SETTINGS).read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            raise repo_not_found() from None
+        return Hosted(kind, repo_id, settings, self._open(path))
+
+    def _open(self, path: Path) -> Repository:
+        with self._lock:
+            known = path in self._repo_locks
+            repository = Repository(path, self._repo_locks.setdefault(path, threading.RLock()))
+            if not known:  # the first to open it since the server started
+                repository.recover()
+        return repository
+
+    def all(self, kind: str) -> Iterator[Hosted]:
+        """Every repo of a kind, in order of its id."""
+        folder = self.folder / "repos" / f"{kind}s"
+        for path in sorted(folder.glob("*/*")):
+            try:
+                yield self.get(kind, f"{path.parent.name}/{path.name}")
+            except HubError:  # deleted in the meantime
+                continue
+
+    def create(self, kind: str, repo_id: str, settings: dict[str, Any], author: str) -> Hosted:
+        """A new repo, there at once and whole. Raises `HubError` 409 if it exists, 400 for a name that is none."""
+        if not all(map(is_name, repo_id.split("/"))) or repo_id.count("/") != 1:
+            raise HubError(400, f"Invalid repo name: {repo_id!r}")
+        path = self._path(kind, repo_id)
+        with self._scratch() as scratch:
+            Repository.create(scratch, author).git.close()
+            write_atomically(scratch / _SETTINGS, json.dumps({"createdAt": now(), **settings}))
+            with self._lock:
+                if path.exists():
+                    raise HubError(409, f"You already created this {kind} repo: {repo_id}")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.rename(scratch, path)
+                sync_folder(path.parent)
+        return self.get(kind, repo_id)
+
+    def set(self, repo: Hosted, settings: dict[str, Any]) -> None:
+        """Replaces some settings of a repo."""
+        with repo.repository.lock:
+            write_atomically(repo.repository.folder / _SETTINGS, json.dumps({**repo.settings, **settings}))
+
+    def move(self, repo: Hosted, target: str) -> None:
+        """Gives a repo another id. Raises `HubError` 409 if that is taken, 400 if it is none."""
+        if not all(map(is_name, target.split("/"))) or target.count("/") != 1:
+            raise HubError(400, f"Invalid repo name: {target!r}")
+        path = self._path(repo.kind, target)
+        with self._lock, repo.repository.lock:
+            if path.exists():
+                raise HubError(409, f"{target} exists already")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(repo.repository.folder, path)
+            sync_folder(path.parent)
+
+    def delete(self, repo: Hosted) -> None:
+        """Deletes a repo, in one step for everyone who looks."""
+        with self._scratch() as scratch, self._lock, repo.repository.lock:
+            os.rename(repo.repository.folder, scratch)
+            sync_folder(repo.repository.folder.parent)
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        """A path under `tmp/`; what is there afterwards is removed."""
+        path = self.folder / "tmp" / secrets.token_hex(8)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
