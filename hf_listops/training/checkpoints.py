@@ -19,7 +19,7 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 from hf_listops.data.files import sync_folder, write_atomically
 from hf_listops.errors import ListOpsError
 from hf_listops.evaluation.checkpoint import no_bars
-from hf_listops.hub.manifest import write_manifest
+from hf_listops.hub.manifest import MANIFEST, write_manifest
 from hf_listops.training.config import RunConfig
 from hf_listops.training.model import FlatParameters
 
@@ -103,14 +103,14 @@ def write_checkpoint(
     target: Path,
     model: GPT2LMHeadModel,
     tokenizer: PreTrainedTokenizerBase,
-    files: dict[str, str],
+    files: dict[str, bytes],
     facts: dict[str, Any],
 ) -> None:
     """Writes a complete model folder; a training step's in one rename, a run's own file by file, its manifest last.
 
     Args:
         target (`Path`): the folder; if it exists, it is the run's own.
-        files (`dict[str, str]`): further files by name: the card, the config, the metrics.
+        files (`dict[str, bytes]`): further files by path inside the folder: the card, the config, the metrics.
         facts (`dict`): what the manifest says beside hashes and provenance.
     """
     scratch = (target if target.exists() else target.parent) / f".{target.name}.{os.getpid()}.tmp"
@@ -125,16 +125,23 @@ def write_checkpoint(
         with no_bars():
             model.save_pretrained(scratch, state_dict=weights)
         tokenizer.save_pretrained(scratch)
-        for name, text in files.items():
-            (scratch / name).write_text(text)
-        for path in scratch.iterdir():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
+        for name, content in files.items():
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / name).write_bytes(content)
+        paths = list(scratch.rglob("*"))
+        for path in paths:
+            if path.is_dir():
+                sync_folder(path)
+            else:
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
         write_manifest(scratch, facts)
         if target.exists():
-            for path in sorted(scratch.iterdir(), key=lambda path: path.name == "manifest.json"):
-                os.replace(path, target / path.name)
-            sync_folder(target)
+            for path in [*(path for path in paths if path.is_file()), scratch / MANIFEST]:
+                place = target / path.relative_to(scratch)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, place)
+                sync_folder(place.parent)
         else:
             os.rename(scratch, target)
             sync_folder(target.parent)

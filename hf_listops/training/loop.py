@@ -27,9 +27,11 @@ from hf_listops.data.token_matrix import TokenMatrix
 from hf_listops.data.tokenizer import make_tokenizer
 from hf_listops.errors import ListOpsError
 from hf_listops.evaluation.forward import LeanGPT2
-from hf_listops.hub.names import step_revision
+from hf_listops.hub.card import card_files
+from hf_listops.hub.manifest import provenance
+from hf_listops.hub.names import DEFAULT_NAMESPACE, model_repo, step_revision
 from hf_listops.hub.run_folder import METRICS, RUN, finished_line
-from hf_listops.training.card import short_card
+from hf_listops.language import GENERATOR_VERSION
 from hf_listops.training.checkpoints import STATE, Progress, load_state, save_state, write_checkpoint
 from hf_listops.training.config import RunConfig
 from hf_listops.training.curriculum import CurriculumBatchSampler, rank_slice
@@ -222,13 +224,16 @@ class Training:
             "tokens": self.tokens,
             "dataset": config.dataset,
             "data_revision": data_revision(config.dataset),
+            "generator_version": GENERATOR_VERSION,
             "params_total": self.params[0],
             "params_non_embedding": self.params[1],
         }
+        lines = [line for line in self.metrics.lines if line["step"] <= self.step]
+        repo_id = model_repo(DEFAULT_NAMESPACE, config.run_name)
         files = {
-            RUN: config.to_yaml(),
-            METRICS: self.metrics.text(self.step),
-            "README.md": short_card(config, self.step, self.params, self.metrics.last_evaluation()),
+            RUN: config.to_yaml().encode(),
+            METRICS: self.metrics.text(self.step).encode(),
+            **card_files(config.to_dict(), lines, {**facts, **provenance()}, repo_id),
         }
         write_checkpoint(target, self.model, self.tokenizer, files, facts)
 
