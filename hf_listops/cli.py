@@ -39,16 +39,23 @@ class _Parser(argparse.ArgumentParser):
         raise ListOpsError(f"arguments: {message}; see '{self.prog} --help'")
 
 
-def _build(args: argparse.Namespace) -> None:
-    from hf_listops.data.build import build
+def _tasks(args: argparse.Namespace) -> list[Any]:
+    """The tasks of `data build` and `data push`, each once."""
     from hf_listops.data.mixes import published_tasks
     from hf_listops.language import Task
 
     tasks = published_tasks() if args.task == ["published"] else [Task.from_name(name) for name in args.task]
     if args.with_single_operations:
         tasks += [task.alone(operation) for task in tasks for operation in task.operations]
+    return list(dict.fromkeys(tasks))
+
+
+def _build(args: argparse.Namespace) -> None:
+    from hf_listops.data.build import build
+
+    tasks = _tasks(args)
     build(tasks, args.out, seed=args.seed, train_rows=args.train_rows, evaluation_rows=args.evaluation_rows)
-    sys.stdout.write(f"{len({task.name for task in tasks})} configs in {args.out}\n")
+    sys.stdout.write(f"{len(tasks)} configs in {args.out}\n")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -56,6 +63,13 @@ def _check(args: argparse.Namespace) -> None:
 
     for name, rows in check(args.dataset, args.config).items():
         sys.stdout.write(f"{name}: {rows:,} rows are right\n")
+
+
+def _push(args: argparse.Namespace) -> None:
+    from hf_listops.hub.pushing_data import push_data
+
+    done = push_data(_tasks(args), args.out, args.repo, private=args.private)
+    sys.stdout.write(f"{done.endpoint}/datasets/{done.repo_id}: {done.added} of {done.revisions} configs added\n")
 
 
 def _solve(args: argparse.Namespace) -> None:
@@ -166,6 +180,14 @@ def make_parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser("data", help="build and check datasets").add_subparsers(required=True, metavar="ACTION")
     add_build_arguments(data.add_parser("build", help="build the configs of some tasks as Parquet files with a card"))
+    push = data.add_parser("push", help="publish the configs of some tasks, building what is not built yet")
+    add_task_arguments(push)
+    push.add_argument(
+        "--out", type=Path, default=Path("outputs/data"), help="the dataset's folder (default outputs/data)"
+    )
+    push.add_argument("--repo", help="NAMESPACE/REPO; listops of the token's user by default")
+    push.add_argument("--private", action="store_true", help="make a new repo private")
+    push.set_defaults(run_command=_push)
     check = data.add_parser("check", help="recompute every row of a dataset and the rules of its splits")
     check.add_argument("dataset", help="folder or Hub name")
     check.add_argument("--config", action="append", help="only this config (may be repeated)")
@@ -223,15 +245,20 @@ def make_parser() -> argparse.ArgumentParser:
 
 def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `data build`, which `dataset_scripts/build_listops.py` shares."""
-    parser.add_argument("task", nargs="+", help="task names such as max-med-sum-mod10-depth2, or 'published' for all")
+    add_task_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="the dataset's folder")
     parser.add_argument("--seed", type=int, default=0, help="of the rows (default 0)")
     parser.add_argument("--train_rows", type=int, default=100_000, help="rows of the train split (default 100000)")
     parser.add_argument("--evaluation_rows", type=int, default=2_000, help="rows of each other split (default 2000)")
+    parser.set_defaults(run_command=_build)
+
+
+def add_task_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which tasks: shared by `data build` and `data push`."""
+    parser.add_argument("task", nargs="+", help="task names such as max-med-sum-mod10-depth2, or 'published' for all")
     parser.add_argument(
         "--with_single_operations", action="store_true", help="also the task of each operation alone, for evaluation"
     )
-    parser.set_defaults(run_command=_build)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
