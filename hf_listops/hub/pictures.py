@@ -76,7 +76,7 @@ def accuracy_panel(panel: Axes, curves: dict[str, Any]) -> None:
             panel.axhline(values["chance"], color=color, alpha=alpha, linestyle=":", linewidth=1)
     panel.set(title=curves["title"], xlabel="step", ylim=(-0.02, 1.02))
     panel.grid(alpha=0.25)
-    panel.legend(loc="best", title="exact match")
+    panel.legend(loc="best", title="exact match", framealpha=0.5)
 
 
 def learning_curve(config: dict[str, Any], metrics: list[dict[str, Any]]) -> bytes:
@@ -89,13 +89,13 @@ def learning_curve(config: dict[str, Any], metrics: list[dict[str, Any]]) -> byt
     from matplotlib.figure import Figure
 
     curves = curves_of(config, metrics)
-    losses = [(line["step"], line["loss"]) for line in metrics if "loss" in line]
+    logged = [line for line in metrics if "loss" in line]
     with matplotlib.style.context("default"):  # whatever the user's own settings
         figure = Figure(figsize=(10, 4.2), layout="constrained")
         accuracy, loss = figure.subplots(1, 2)
         accuracy_panel(accuracy, curves)
         accuracy.set(title="accuracy per operation", ylabel="accuracy")
-        loss.plot(*zip(*losses, strict=True) if losses else ((), ()), color="#333333", linewidth=1)
+        loss.plot([line["step"] for line in logged], [line["loss"] for line in logged], color="#333333", linewidth=1)
         loss.set(title="training loss", xlabel="step", ylabel="nats per target token", ylim=(0, None))
         loss.grid(alpha=0.25)
         figure.supxlabel(LEGEND, fontsize=9)
