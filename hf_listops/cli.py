@@ -103,10 +103,13 @@ def _curves(args: argparse.Namespace) -> None:
 
 
 def _emergence(args: argparse.Namespace) -> None:
-    from hf_listops.analysis.emergence import analyze
-    from hf_listops.analysis.emergence_report import write_report
+    from hf_listops.analysis.emergence_readme import write_results
+    from hf_listops.sweep.grid import read_sweep
 
-    for path in write_report(analyze(args.records), args.out):
+    recipe = Path("recipes") / f"{args.records.parent.name}.yaml"  # a recipe's name is that of its results
+    is_sweep = recipe.is_file() and "\ngrids:" in recipe.read_text()
+    planned = len(read_sweep(recipe).runs) if is_sweep else None
+    for path in write_results(args.records, args.out, planned, args.against):
         sys.stdout.write(f"{path}\n")
     sys.stdout.write((args.out / "emergence.md").read_text())
 
@@ -206,6 +209,9 @@ def make_parser() -> argparse.ArgumentParser:
     curves.set_defaults(run_command=_curves)
     emergence = analyze.add_parser("emergence", help="at which size is a mix learned?")
     emergence.add_argument("records", type=Path, help="such as results/figure1/runs.jsonl")
+    emergence.add_argument(
+        "--against", type=Path, help="records of the usual set-up, such as results/figure1/runs.jsonl"
+    )
     emergence.set_defaults(run_command=_emergence)
     for question in (curves, emergence):
         question.add_argument("--out", type=Path, required=True, help="folder for PNG, SVG and JSON")
