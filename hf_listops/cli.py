@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import errno
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_listops.cli_hub import add_hub_commands
-from hf_listops.errors import ListOpsError
-
-
-@contextmanager
-def reporting_errors() -> Iterator[None]:
-    """Turns wrong input and a full disk into one sentence on standard error and exit code 2."""
-    try:
-        yield
-    except ListOpsError as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(2) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        sys.stderr.write(
-            f"error: {error.filename or 'the output folder'}: {os.strerror(error.errno)}; nothing was lost\n"
-        )
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+from hf_listops.cli_hub import ROOT, add_hub_commands
+from hf_listops.errors import ListOpsError, reporting_errors
 
 
 class _Parser(argparse.ArgumentParser):
@@ -173,7 +151,7 @@ def _sweep_reproduce(args: argparse.Namespace) -> None:
 def _quickstart(args: argparse.Namespace) -> None:
     from hf_listops.quickstart import quickstart
 
-    quickstart(args.out)
+    raise SystemExit(quickstart(args.out, args.root))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -245,6 +223,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     quickstart = commands.add_parser("quickstart", help="watch SUM being learned inside a mix and not alone")
     quickstart.add_argument("--out", type=Path, default=Path("outputs/quickstart"), help="folder for runs and picture")
+    quickstart.add_argument("--root", type=Path, default=ROOT, help=f"folder of the embedded Hub (default {ROOT})")
     quickstart.set_defaults(run_command=_quickstart)
     return parser
 

@@ -4,19 +4,45 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_listops.errors import ListOpsError
+
+if TYPE_CHECKING:
+    from hf_listops.hub.server.serving import Running
 
 ROOT = Path("outputs/hub")
 
 
-def _serve(args: argparse.Namespace) -> None:
-    from hf_listops.hub.server.serving import exports, running, wait_for_stop
+@contextmanager
+def _running(args: argparse.Namespace, host: str = "127.0.0.1", port: int = 0, *, quiet: bool) -> Iterator[Running]:
+    """The embedded Hub of `serve` and `exec`."""
+    try:
+        from hf_listops.hub.server.serving import running
+    except ModuleNotFoundError as error:
+        raise ListOpsError(
+            f"hub: the embedded Hub needs {error.name}; install the extra with: pip install 'hf_listops[hub]'"
+        ) from None
+    own_token = secrets.token_hex(20) if args.with_pretrained else None
+    with running(args.root, args.user, host, port, publishes_as=own_token) as hub:
+        if own_token is not None:
+            from hf_listops.hub.pretrained import offer_pretrained
 
-    with running(args.root, args.user, args.host, args.port) as hub:
+            scratch_home = str(args.root.absolute() / "tmp" / "hf_home")
+            environment = {**hub.environment, "HF_TOKEN": own_token, "HF_HOME": scratch_home}
+            offer_pretrained(args.root, environment, quiet=quiet)
+        yield hub
+
+
+def _serve(args: argparse.Namespace) -> None:
+    with _running(args, args.host, args.port, quiet=False) as hub:
+        from hf_listops.hub.server.serving import exports, wait_for_stop
+
         sys.stdout.write(exports(hub))
         sys.stdout.flush()
         sys.stderr.write(f"serving {args.root} at {hub.endpoint}; Ctrl-C stops\n")
@@ -24,12 +50,12 @@ def _serve(args: argparse.Namespace) -> None:
 
 
 def _exec(args: argparse.Namespace) -> None:
-    from hf_listops.hub.server.serving import execute, running
-
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not command:
         raise ListOpsError("command: there is none; a right one is: hf-listops hub exec -- hf auth whoami")
-    with running(args.root, args.user) as hub:
+    with _running(args, quiet=True) as hub:
+        from hf_listops.hub.server.serving import execute
+
         code = execute(command, hub, os.environ)
     raise SystemExit(code)
 
@@ -115,6 +141,11 @@ def add_hub_commands(commands: Any) -> None:
         )
         parser.add_argument("--private", action="store_true", help="make new repos private")
     for parser in (serve, run):
+        parser.add_argument(
+            "--with-pretrained",
+            action="store_true",
+            help="offer the models of pretrained/ by name, and the datasets of their tasks (built at the first start)",
+        )
         parser.add_argument("--root", type=Path, default=ROOT, help=f"the Hub's folder (default {ROOT})")
         parser.add_argument(
             "--user",
