@@ -167,9 +167,9 @@ class Publisher:
         return manifest
 
     def _check_run(self, manifest: dict[str, Any] | None) -> None:
-        if manifest is not None and manifest["hash"] != self.hash:
+        if manifest is not None and manifest.get("hash") != self.hash:
             raise ListOpsError(
-                f"repo: {self.repo_id!r} holds another run (config {manifest['hash']}, this one is {self.hash}); set "
+                f"repo: {self.repo_id!r} holds another run (config {manifest.get('hash')}, this one is {self.hash}); set "
                 "another variant, such as --variant again"
             )
 
