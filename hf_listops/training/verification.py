@@ -19,7 +19,6 @@ from hf_listops.data.load import GENERATED
 from hf_listops.errors import ListOpsError
 from hf_listops.evaluation.checkpoint import load_checkpoint
 from hf_listops.hub.manifest import MANIFEST
-from hf_listops.hub.publishing import MAIN
 from hf_listops.hub.run_folder import RUN, read_metrics
 from hf_listops.hub.verification import WEIGHTS, all_revisions, family_problems, file_problems
 from hf_listops.training.checkpoints import STEP_STATE, load_state, weights_of
