@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import hashlib
 import inspect
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -20,6 +22,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hf_listops.hub.server import serving
 
 BIN = Path(sys.executable).parent
+REPO = "hf-listops/listops-sum-mod10-depth2-d8-l2-h1-s0"
+STEPS = [0, 1, 2, 4, 60]  # that `tiny_run` keeps
 USERS = ("hf-listops:hf_ours", "alice:hf_alice")
 
 
@@ -270,3 +274,27 @@ def sentence(client: Client, *arguments: str | Path) -> str:
     assert (code, len(lines)) == (2, 1), error
     assert "Traceback" not in error
     return str(lines[0])
+
+
+def part(of: Path, to: Path, steps: list[int]) -> Path:
+    to.mkdir()
+    shutil.copy(of / "run.yaml", to)
+    for step in steps:
+        shutil.copytree(of / "steps" / f"step-{step}", to / "steps" / f"step-{step}")
+    return to
+
+
+def edit_manifest(folder: Path, **changes: Any) -> None:
+    """Changes facts of a manifest, and makes its hashes right for what lies in the folder."""
+    path = folder / "manifest.json"
+    manifest = {**json.loads(path.read_text()), **changes}
+    files = [p for p in folder.rglob("*") if p.is_file() and p != path and p.relative_to(folder).parts[0] != "steps"]
+    manifest["files"] = {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    path.write_text(json.dumps(manifest))
+
+
+def flip_a_bit(path: Path) -> None:
+    """Changes the last weight of a safetensors file a little."""
+    content = bytearray(path.read_bytes())
+    content[-4] ^= 1
+    path.write_bytes(content)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 from hub_client import (
+    REPO,
+    STEPS,
     Client,
     ClientError,
     Fault,
@@ -20,9 +22,12 @@ from hub_client import (
     client_of,
     command,
     delete_repo,
+    edit_manifest,
     environment,
+    flip_a_bit,
     history,
     hub_with_weather,
+    part,
     push,
     run,
     sentence,
@@ -31,9 +36,6 @@ from hub_client import (
 
 from hf_listops.hub.server.serving import Running
 
-NAME = "sum-mod10-depth2-d8-l2-h1-s0"
-REPO = f"hf-listops/listops-{NAME}"
-STEPS = [0, 1, 2, 4, 60]
 History = dict[str, list[tuple[str, str]]]
 
 
@@ -82,33 +84,8 @@ def short(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return part(tiny_run, tmp_path_factory.mktemp("short") / "run", [0, 1])
 
 
-def part(of: Path, to: Path, steps: list[int]) -> Path:
-    to.mkdir()
-    shutil.copy(of / "run.yaml", to)
-    for step in steps:
-        shutil.copytree(of / "steps" / f"step-{step}", to / "steps" / f"step-{step}")
-    return to
-
-
-def edit_manifest(folder: Path, **changes: Any) -> None:
-    """Changes facts of a manifest, and makes its hashes right for what lies in the folder."""
-    path = folder / "manifest.json"
-    manifest = {**json.loads(path.read_text()), **changes}
-    files = [p for p in folder.rglob("*") if p.is_file() and p != path and p.relative_to(folder).parts[0] != "steps"]
-    manifest["files"] = {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-    path.write_text(json.dumps(manifest))
-
-
-def flip_a_bit(path: Path) -> None:
-    """Changes the last weight of a safetensors file a little."""
-    content = bytearray(path.read_bytes())
-    content[-4] ^= 1
-    path.write_bytes(content)
-
-
 def snapshot(repo: str, revision: str) -> Any:
     """In a client: the hash of every file of a revision, downloaded."""
-    import hashlib
     from pathlib import Path
 
     from huggingface_hub import snapshot_download
