@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from hf_listops.data.remote import local_folder
+from hf_listops.data.remote import commit_of, local_folder
 from hf_listops.data.token_matrix import TokenMatrix
 from hf_listops.errors import ListOpsError
 from hf_listops.language import Task
@@ -76,7 +78,7 @@ def read_splits(source: str, config: str, splits: Sequence[str] | None = None) -
 
     folder = local_folder(source, "dataset", ["README.md", f"{config}/*", "data/*"])
     try:
-        streams = datasets.load_dataset(str(folder), config, streaming=True)
+        streams = _streams(folder, config)
         wanted = list(streams) if splits is None else splits
         return {
             split: datasets.Dataset(pa.concat_tables(streams[split].with_format("arrow").iter(batch_size=10_000)))
@@ -84,6 +86,18 @@ def read_splits(source: str, config: str, splits: Sequence[str] | None = None) -
         }
     except _unreadable() as error:
         raise _no_dataset(source, error, config, *(splits or ())) from error
+
+
+def _streams(folder: Path, config: str) -> Any:
+    """The splits of a config. In a snapshot the other configs that its README names may be missing, so it is not asked."""
+    import datasets
+
+    files: dict[str, list[str]] = defaultdict(list)
+    for path in sorted((folder / config).glob("*-?????-of-?????.parquet")) if commit_of(folder) else ():
+        files[path.name.rsplit("-", 3)[0]].append(str(path))
+    if files:
+        return datasets.load_dataset("parquet", data_files=dict(files), streaming=True)
+    return datasets.load_dataset(str(folder), config, streaming=True)
 
 
 def _unreadable() -> tuple[type[Exception], ...]:
