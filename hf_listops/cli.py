@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_listops.cli_hub import ROOT, add_hub_commands
-from hf_listops.errors import ListOpsError, reporting_errors
+from hf_listops.errors import ListOpsError
+from hf_listops.reporting import reporting_errors
 
 
 class _Parser(argparse.ArgumentParser):

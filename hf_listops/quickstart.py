@@ -10,8 +10,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hf_listops.errors import ListOpsError, reporting_errors
+from hf_listops.errors import ListOpsError
 from hf_listops.hub.run_folder import finished_line
+from hf_listops.reporting import reporting_errors
 from hf_listops.sweep.runner import show_progress
 from hf_listops.training.config import RunConfig, read_recipe
 from hf_listops.training.evaluations import single_operation_tasks
