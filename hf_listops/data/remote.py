@@ -110,7 +110,7 @@ def explained(
         cached = _cached(repo_id, kind)
         there = f"it holds {', '.join(cached)}" if cached else "it holds nothing of it"
         raise ListOpsError(
-            f"{kind}: {shown} is no folder and not in the cache ({there}) and HF_HUB_OFFLINE is set; load it once while online"
+            f"{kind}: {shown} is no folder and not in the cache ({there}) and HF_HUB_OFFLINE is set; load it while online"
         ) from None
     except EntryNotFoundError as error:
         raise ListOpsError(f"{kind}: {shown} lacks a file: {' '.join(str(error).split())[:160]}") from None
