@@ -5,16 +5,26 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from hf_listops.data.remote import explained
+from hf_listops.errors import ListOpsError
 
 T = TypeVar("T")
 _ATTEMPTS, _LONGEST_WAIT = 6, 30.0  # seconds
 _AGAIN = (412, 429, 500, 502, 503, 504)
 
 logger = logging.getLogger(__name__)
+
+
+def check_online() -> None:
+    """Raises `ListOpsError` if HF_HUB_OFFLINE is set."""
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        raise ListOpsError("endpoint: HF_HUB_OFFLINE is set, and this needs a Hub; unset it")
 
 
 def default_namespace(api: Any) -> str:
@@ -25,6 +35,7 @@ def default_namespace(api: Any) -> str:
     Raises:
         ListOpsError: the token is wrong or missing, or the Hub cannot be reached.
     """
+    check_online()
     with explained("whoami", endpoint=api.endpoint):
         return str(api.whoami()["name"])
 
@@ -41,7 +52,8 @@ def persistently(call: Callable[[], T], first_wait: float = 0.5) -> T:
     wait = first_wait
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return call()
+            with _causes_of_uploads():
+                return call()
         except HfHubHTTPError as error:
             status = error.response.status_code
             if status not in _AGAIN or attempt == _ATTEMPTS:
@@ -56,3 +68,17 @@ def persistently(call: Callable[[], T], first_wait: float = 0.5) -> T:
         time.sleep(pause)
         wait *= 2
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def _causes_of_uploads() -> Iterator[None]:
+    """The client hides what went wrong with a large file in a `RuntimeError`: raises that instead."""
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error.__cause__, (HfHubHTTPError, httpx2.TransportError)):
+            raise error.__cause__ from None
+        raise

@@ -1,7 +1,8 @@
 """Copying repos from one Hub to another with all their revisions: how a user goes from the embedded Hub to huggingface.co.
 
 Commits are made anew, so their ids differ; each says in its description which one it copies, which is how an interrupted
-copy goes on. At the end every branch and tag is compared, file by file.
+copy goes on. A history that was squashed stands in the copy on the first commit that every new repo has. At the end every
+branch and tag is compared, file by file.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from tqdm import tqdm
 from hf_listops.data.files import sha256_of
 from hf_listops.data.remote import explained, no_hub_bars
 from hf_listops.errors import ListOpsError
-from hf_listops.hub.api import persistently
+from hf_listops.hub.api import check_online, persistently
 from hf_listops.hub.publishing import GITATTRIBUTES, MAIN
 
-_TRAILER = re.compile(r"^Mirrored-from: ([0-9a-f]{40})$", re.MULTILINE)
+_TRAILER = re.compile(r"^Mirrored-from: ([0-9a-f]{40})\s*\Z", re.MULTILINE)  # the last: a copy may be copied
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def mirror(
     Raises:
         ListOpsError: the destination holds something else, or a Hub refuses or cannot be reached.
     """
+    check_online()
     target = repo_id if namespace is None else f"{namespace}/{repo_id.split('/')[-1]}"
     ours, theirs = HfApi(endpoint=source, token=source_token), HfApi(endpoint=destination, token=destination_token)
     return _Mirror(ours, theirs, repo_id, target, kind).run(private)
@@ -72,7 +74,7 @@ class _Mirror:
 
     def run(self, private: bool) -> Mirrored:
         with explained(self.repo_id, self.kind, endpoint=self.source.endpoint):
-            refs = self.source.list_repo_refs(self.repo_id, repo_type=self.kind)
+            refs = persistently(lambda: self.source.list_repo_refs(self.repo_id, repo_type=self.kind))
             histories = {ref.name: self._history(self.source, ref.name) for ref in refs.branches}
             sdk = self.source.space_info(self.repo_id).sdk if self.kind == "space" else None
         with explained(self.target, self.kind, endpoint=self.destination.endpoint), no_hub_bars():
@@ -86,10 +88,8 @@ class _Mirror:
             added = 0
             for name in tqdm(in_order, desc=f"mirroring {self.target}", unit="branch"):
                 added += self._copy_branch(name, histories[name])
-            there = {ref.name for ref in self._refs().tags}
             for tag in refs.tags:
-                if tag.name not in there:
-                    self._add_tag(tag.name, self.copies[tag.target_commit])
+                added += self._copy_tag(tag)
             self._compare({ref.name: ref.target_commit for ref in [*refs.branches, *refs.tags]})
         return Mirrored(self.target, len(refs.branches) + len(refs.tags), added)
 
@@ -105,20 +105,37 @@ class _Mirror:
         """What an earlier call has copied; and the first commit, which every Hub makes with a new repo."""
         for ref in self._refs().branches:
             commits = self._history(self.destination, ref.name)
-            self.first = str(commits[0].commit_id)
+            if ref.name == MAIN:
+                self.first = str(commits[0].commit_id)
             for commit in commits:
-                match = _TRAILER.search(commit.message)
-                if match:
-                    self.copies[match[1]] = commit.commit_id
+                copied = self._source_of(commit)
+                if copied is not None:
+                    self.copies[copied] = commit.commit_id
         if not self._operations(root, self.first):
             self.copies[root] = self.first
 
-    def _add_tag(self, name: str, commit: str) -> None:
-        persistently(
-            lambda: self.destination.create_tag(
-                self.target, repo_type=self.kind, tag=name, revision=commit, exist_ok=True
+    def _copy_tag(self, tag: Any) -> int:
+        """Makes a tag if it is not there. Returns how many commits it made.
+
+        A tag may stand on commits that no branch has any more: a branch of ours holds their copies until the tag does.
+        """
+        refs, holder, added = self._refs(), f"mirroring-{tag.name}", 0
+        holds = holder in {ref.name for ref in refs.branches}
+        if tag.name not in {ref.name for ref in refs.tags}:
+            if tag.target_commit not in self.copies:
+                added, holds = self._copy_branch(holder, self._history(self.source, tag.name)), True
+            persistently(
+                lambda: self.destination.create_tag(
+                    self.target,
+                    repo_type=self.kind,
+                    tag=tag.name,
+                    revision=self.copies[tag.target_commit],
+                    exist_ok=True,
+                )
             )
-        )
+        if holds:
+            persistently(lambda: self.destination.delete_branch(self.target, repo_type=self.kind, branch=holder))
+        return added
 
     def _copy_branch(self, name: str, commits: list[Any]) -> int:
         """Brings one branch up to date, commit by commit from the first. Returns how many it made."""
@@ -168,8 +185,11 @@ class _Mirror:
         ]
 
     def _commit(self, branch: str, commit: Any, operations: list[Any], head: str) -> str:
-        made = persistently(
-            lambda: self.destination.create_commit(
+        def add() -> str:
+            newest = self._history(self.destination, branch)[-1]
+            if self._source_of(newest) == commit.commit_id:  # made, but the answer was lost
+                return str(newest.commit_id)
+            made = self.destination.create_commit(
                 self.target,
                 operations,
                 commit_message=commit.title,
@@ -178,14 +198,23 @@ class _Mirror:
                 revision=branch,
                 parent_commit=head,
             )
-        )
-        return str(made.oid)
+            return str(made.oid)
+
+        return persistently(add)
+
+    @staticmethod
+    def _source_of(commit: Any) -> str | None:
+        """The commit of the source that one of the destination copies."""
+        match = _TRAILER.search(commit.message)
+        return None if match is None else match[1]
 
     def _files(self, api: Any, commit: str) -> dict[str, Any]:
         """The files of a commit by path, but for `.gitattributes`, in which each Hub notes its own large files."""
         key = (api.endpoint, commit)
         if key not in self._listed:
-            entries = api.list_repo_tree(self._id(api), repo_type=self.kind, revision=commit, recursive=True)
+            entries = persistently(
+                lambda: list(api.list_repo_tree(self._id(api), repo_type=self.kind, revision=commit, recursive=True))
+            )
             files = [entry for entry in entries if isinstance(entry, RepoFile) and entry.path != GITATTRIBUTES]
             self._listed[key] = {file.path: file for file in files}
         return self._listed[key]
@@ -201,7 +230,9 @@ class _Mirror:
         return bool(ours.size == theirs.size and hashes[0] == hashes[1])
 
     def _download(self, api: Any, commit: str, path: str) -> Path:
-        return Path(api.hf_hub_download(self._id(api), path, repo_type=self.kind, revision=commit))
+        return Path(
+            persistently(lambda: api.hf_hub_download(self._id(api), path, repo_type=self.kind, revision=commit))
+        )
 
     def _id(self, api: Any) -> str:
         return self.repo_id if api is self.source else self.target

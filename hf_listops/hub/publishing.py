@@ -84,12 +84,15 @@ class Publisher:
         user = default_namespace(self.api)
         self.repo_id = model_repo(namespace or user, run)
         self._heads: dict[str, str] = {}  # commits of the revisions known to be right
+        self._first = ""  # the commit that every Hub makes with a new repo
         with explained(self.repo_id):
-            persistently(lambda: self.api.create_repo(self.repo_id, private=private or None, exist_ok=True))
-            branches = self._branches()
-            self._first = self.api.list_repo_commits(self.repo_id, revision=MAIN)[-1].commit_id
-            for name in sorted(branches)[:2]:  # `main` and a step: all of a repo are of one run
-                self._check_run(self._manifest(branches[name]))
+            persistently(lambda: self._open(private))
+
+    def _open(self, private: bool) -> None:
+        self.api.create_repo(self.repo_id, private=private or None, exist_ok=True)
+        self._first = str(self.api.list_repo_commits(self.repo_id, revision=MAIN)[-1].commit_id)
+        for _, head in sorted(self._branches().items())[:2]:  # `main` and a step: all of a repo are of one run
+            self._check_run(self._manifest(head))
 
     def push(self, progress: bool = True) -> Published:
         """Adds what the folder holds and the Hub does not.
@@ -167,9 +170,9 @@ class Publisher:
         return manifest
 
     def _check_run(self, manifest: dict[str, Any] | None) -> None:
-        if manifest is not None and manifest["hash"] != self.hash:
+        if manifest is not None and manifest.get("hash") != self.hash:
             raise ListOpsError(
-                f"repo: {self.repo_id!r} holds another run (config {manifest['hash']}, this one is {self.hash}); set "
+                f"repo: {self.repo_id!r} holds another run (config {manifest.get('hash')}, this one is {self.hash}); set "
                 "another variant, such as --variant again"
             )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from hf_listops.data.build import MANIFEST, build, file_name
 from hf_listops.data.card import dataset_card
+from hf_listops.data.files import sha256_of
 from hf_listops.data.remote import explained
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.api import default_namespace, persistently
@@ -16,9 +17,11 @@ from hf_listops.hub.names import dataset_repo
 from hf_listops.hub.publishing import MAIN, Published
 from hf_listops.language import Task
 
+_SIZES = ("seed", "train_rows", "evaluation_rows")
+
 
 def push_data(tasks: Sequence[Task], folder: Path, repo_id: str | None = None, *, private: bool = False) -> Published:
-    """Publishes the configs of some tasks from a built dataset's folder, building what it lacks.
+    """Publishes the configs of some tasks from a built dataset's folder, building what it lacks like what it has.
 
     Args:
         tasks (`Sequence[Task]`): one config each.
@@ -27,16 +30,25 @@ def push_data(tasks: Sequence[Task], folder: Path, repo_id: str | None = None, *
         private (`bool`): of a repo that is made now.
 
     Raises:
-        ListOpsError: the repo holds a dataset of another seed, version or size, or the Hub refuses or cannot be reached.
+        ListOpsError: the repo holds a dataset of another seed, version or size, a file differs from the folder's
+            manifest, or the Hub refuses or cannot be reached.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi()
     user = default_namespace(api)
     repo_id = repo_id or dataset_repo(user)
-    build(tasks, folder)
+    before = json.loads((folder / MANIFEST).read_text()) if (folder / MANIFEST).is_file() else {}
+    build(tasks, folder, **{field: before[field] for field in _SIZES if field in before})
     built = json.loads((folder / MANIFEST).read_text())
     wanted = {task.name: built["configs"][task.name] for task in tasks}
+    for name, splits in wanted.items():
+        for split, about in splits.items():
+            path = folder / name / file_name(split)
+            if not path.is_file() or sha256_of(path) != about["sha256"]:
+                raise ListOpsError(
+                    f"out: {str(path)!r} is missing or differs from {MANIFEST}; build it anew elsewhere"
+                )
 
     def push() -> int:
         head = api.repo_info(repo_id, repo_type="dataset", revision=MAIN).sha
@@ -81,7 +93,7 @@ def _merged(
     """The manifest of the repo with the configs that are pushed. Raises `ListOpsError` if the two were built differently."""
     if there is None:
         return {**built, "configs": dict(sorted(wanted.items()))}
-    for field in ("generator_version", "seed", "train_rows", "evaluation_rows"):
+    for field in ("generator_version", *_SIZES):
         if there.get(field) != built.get(field):
             raise ListOpsError(
                 f"repo: {repo_id!r} holds a dataset with {field} {there.get(field)!r}, not {built.get(field)!r}; choose "

@@ -21,6 +21,7 @@ from hf_listops.hub.run_folder import RUN, read_config, read_metrics
 WEIGHTS = "model.safetensors"
 _TEXTS = (".md", ".yaml")  # of a card; pictures depend on the version that draws them
 _NUMBER = re.compile(r"\d[\d.,]*")
+_OWNER = re.compile(r"[\w.-]+/listops")
 
 
 def all_revisions(name: str) -> dict[str, Path]:
@@ -42,7 +43,7 @@ def all_revisions(name: str) -> dict[str, Path]:
         branches = {ref.name: ref.target_commit for ref in refs.branches if ref.name == MAIN or is_step(ref.name)}
         in_order = sorted(branches, key=lambda name: (name == MAIN, parse_step_revision(name) if name != MAIN else 0))
         found = {name: local_folder(f"{repo_id}@{branches[name]}") for name in in_order}
-        if not (found[MAIN] / MANIFEST).is_file():  # the run is not finished
+        if not any((found[MAIN] / file).exists() for file in (MANIFEST, WEIGHTS)):  # the run is not finished
             del found[MAIN]
     if not found:
         raise ListOpsError(f"repo: {name!r} holds no checkpoint; a right one is a folder that train.py wrote")
@@ -62,10 +63,10 @@ def file_problems(name: str, revision: str, folder: Path) -> list[str]:
     """What is wrong inside one revision: its bytes, what the manifest says of them and of its place, and the card."""
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-        files: dict[str, str] = manifest["files"]
-        step = int(manifest["step"])
+        files: dict[str, str] = dict(manifest["files"])
+        step, _ = int(manifest["step"]), (manifest["run"], manifest["hash"])
     except (OSError, ValueError, KeyError, TypeError):
-        return [f"{MANIFEST} is missing or cannot be read"]
+        return [f"{MANIFEST} is missing, or lacks files, step, run or hash"]
     problems = []
     for path, digest in files.items():
         if not (folder / path).is_file():
@@ -88,9 +89,9 @@ def file_problems(name: str, revision: str, folder: Path) -> list[str]:
 def _card_problems(name: str, folder: Path, manifest: dict[str, Any]) -> list[str]:
     """The card made anew from config, metrics and manifest, against the one that is there."""
     config, metrics = read_config(folder), read_metrics(folder)
-    repo_id = model_repo(DEFAULT_NAMESPACE, manifest["run"]) if Path(name).is_dir() else name
     facts = {field: value for field, value in manifest.items() if field != "files"}
     try:
+        repo_id = model_repo(DEFAULT_NAMESPACE, manifest["run"]) if Path(name).is_dir() else name
         card = card_files(config, metrics, facts, repo_id)
     except (ListOpsError, KeyError, TypeError, ValueError) as error:
         return [f"no card can be made of its config, metrics and manifest ({error})"]
@@ -100,17 +101,24 @@ def _card_problems(name: str, folder: Path, manifest: dict[str, Any]) -> list[st
     if last > manifest["step"] or (is_final and last != manifest["step"]):
         problems.append(f"{MANIFEST} says step {manifest['step']}, the metrics end at {last}")
     for path, content in card.items():
-        if path.endswith(_TEXTS) and _numbers(folder / path) != _NUMBER.findall(content.decode()):
+        if path.endswith(_TEXTS) and _numbers(_text(folder / path)) != _numbers(content.decode()):
             problems.append(f"{path} shows other numbers than its config, metrics and manifest")
     return problems
 
 
-def _numbers(card: Path) -> list[str]:
-    """Every number of a card in order: a later version may say it in other words, but not with other numbers."""
+def _numbers(card: str) -> list[str]:
+    """Every number of a card in order: a later version may say it in other words, but not with other numbers.
+
+    A repo may have been copied to another owner, whose name may hold a number.
+    """
+    return _NUMBER.findall(_OWNER.sub("/listops", card))
+
+
+def _text(path: Path) -> str:
     try:
-        return _NUMBER.findall(card.read_text())
+        return path.read_text()
     except (OSError, UnicodeDecodeError):
-        return []
+        return ""
 
 
 def family_problems(name: str, revisions: dict[str, Path]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from accelerate import Accelerator
 from hf_listops.data.build import MANIFEST as DATASET_MANIFEST
 from hf_listops.data.files import sha256_of
 from hf_listops.data.load import GENERATED
-from hf_listops.data.remote import commit_of, local_folder
+from hf_listops.data.remote import commit_of, local_folder, split_revision
 from hf_listops.data.token_matrix import TokenMatrix
 from hf_listops.data.tokenizer import make_tokenizer
 from hf_listops.errors import ListOpsError
@@ -61,11 +62,15 @@ class Training:
         ranks = accelerator.num_processes * config.gradient_accumulation_steps
         if config.batch_size < ranks:
             raise ListOpsError(f"batch_size: {config.batch_size} is below processes x accumulation steps, {ranks}")
-        self.sources: dict[str, RowSource] = training_sources(
-            config.dataset, config.tasks, config.seed, config.positions
-        )
+        self.data_revision = data_revision(config.dataset)
+        dataset = config.dataset
+        if (
+            dataset != GENERATED and not Path(dataset).is_dir()
+        ):  # all splits of one commit, whatever is pushed meanwhile
+            dataset = f"{split_revision(dataset)[0]}@{self.data_revision}"
+        self.sources: dict[str, RowSource] = training_sources(dataset, config.tasks, config.seed, config.positions)
         self.rows_sha256 = rows_sha256(self.sources)
-        self.evaluations = Evaluations(config)
+        self.evaluations = Evaluations(dataclasses.replace(config, dataset=dataset))
         lengths = {name: source.lengths for name, source in self.sources.items()}
         self.sampler = CurriculumBatchSampler(lengths, config.schedule, config.batch_size, config.seed)
         self.model = make_model(config).to(accelerator.device)
@@ -201,7 +206,7 @@ class Training:
             "step": self.step,
             "tokens": self.tokens,
             "dataset": config.dataset,
-            "data_revision": data_revision(config.dataset),
+            "data_revision": self.data_revision,
             "generator_version": GENERATOR_VERSION,
             "params_total": self.params[0],
             "params_non_embedding": self.params[1],

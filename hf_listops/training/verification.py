@@ -19,7 +19,6 @@ from hf_listops.data.load import GENERATED
 from hf_listops.errors import ListOpsError
 from hf_listops.evaluation.checkpoint import load_checkpoint
 from hf_listops.hub.manifest import MANIFEST
-from hf_listops.hub.publishing import MAIN
 from hf_listops.hub.run_folder import RUN, read_metrics
 from hf_listops.hub.verification import WEIGHTS, all_revisions, family_problems, file_problems
 from hf_listops.training.checkpoints import STEP_STATE, load_state, weights_of
@@ -74,8 +73,9 @@ def verify(name: str, *, progress: bool = True) -> list[Verified]:
         count, found = _accuracy_problems(folder, manifest["step"], evaluations)
         accuracies[revision] = count
         problems[revision] += found
-    if MAIN in sound:
-        problems[MAIN] += _missing_steps(sound[MAIN], revisions)
+    if sound:
+        newest = list(sound)[-1]
+        problems[newest] += _missing_steps(sound[newest], revisions)
     return [
         Verified(revision, _step(folder), accuracies[revision], tuple(problems[revision]))
         for revision, folder in revisions.items()
@@ -100,8 +100,8 @@ def _same_weights(folder: Path, weights: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(tensor, weights[name]) for name, tensor in saved.items())
 
 
-def _missing_steps(main: Path, revisions: dict[str, Path]) -> list[str]:
-    config, last = RunConfig(**read_recipe(main / RUN)), _manifest(main)["step"]
+def _missing_steps(newest: Path, revisions: dict[str, Path]) -> list[str]:
+    config, last = RunConfig(**read_recipe(newest / RUN)), _manifest(newest)["step"]
     kept = [f"step-{step}" for step in range(last + 1) if keeps_checkpoint(config.save_steps, step)]
     missing = [revision for revision in kept if revision not in revisions]
     return [f"the run kept {', '.join(missing)}, which is missing"] if missing else []
@@ -138,7 +138,8 @@ def _dataset_here(config: RunConfig, manifest: dict[str, Any]) -> str | None:
     revision = manifest["data_revision"] or ""
     if re.fullmatch(r"[0-9a-f]{40}", revision):  # of a Hub repo
         return f"{config.dataset.partition('@')[0]}@{revision}"
-    return config.dataset if revision and data_revision(config.dataset) == revision else None
+    is_here = Path(config.dataset).is_dir() and data_revision(config.dataset) == revision
+    return config.dataset if is_here else None
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def replay(name: str, start: str, end: str, *, progress: bool = True) -> Replaye
     is built anew, at the published sizes.
 
     Raises:
-        ListOpsError: there is no such revision, it keeps no state, or the end is not behind the start.
+        ListOpsError: there is no such revision, the start keeps no state or another one's, or the end is not behind it.
     """
     revisions = all_revisions(name)
     for revision in (start, end):
@@ -182,6 +183,8 @@ def replay(name: str, start: str, end: str, *, progress: bool = True) -> Replaye
         run = Training(here, make_accelerator(here))
         if first:
             run.restore(load_state(state, config.hash, run.parameters, run.optimizer))
+        if run.step != first or not _same_weights(revisions[start], weights_of(run.model)):
+            raise ListOpsError(f"replay: the weights of {start!r} are not those that its state, or its seed, gives")
         for _ in tqdm(range(last - first), desc=f"replaying {start} to {end}", unit="step", disable=not progress):
             run.update()
         same = _same_weights(revisions[end], weights_of(run.model))
