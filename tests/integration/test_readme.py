@@ -67,8 +67,13 @@ def exports(place: Path, environment: dict[str, str]) -> Iterator[dict[str, str]
     with subprocess.Popen(call, cwd=place, env=environment, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:
-            lines = list(iter(server.stdout.readline, "export NO_PROXY=127.0.0.1\n"))
-            assert all(line.startswith("export ") for line in lines), lines
+            lines = []
+            for line in server.stdout:
+                assert line.startswith("export "), line
+                lines.append(line)
+                if "NO_PROXY" in line:  # the last
+                    break
+            assert server.poll() is None, "the Hub did not start"
             yield dict(shlex.split(line)[1].split("=", 1) for line in lines)
         finally:
             server.send_signal(signal.SIGINT)
