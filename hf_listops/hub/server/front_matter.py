@@ -2,36 +2,54 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
-_HEAD = re.compile(r"^\ufeff?\s*---[ \t]*\r?\n(.*?)\r?\n?---[ \t]*(?:\r?\n|$)", re.DOTALL)
+_HEAD = re.compile(r"^\ufeff?\s*---[ \t]*\r?\n(?:(.*?)\r?\n)?---[ \t]*(?:\r?\n|$)", re.DOTALL)
+_MOST_LETTERS, _MOST_VALUES = 1 << 20, 100_000
 _LISTS = ("tags", "datasets", "metrics", "configs")
 _TEXTS = ("library_name", "pipeline_tag", "pretty_name", "license_name")
 
 
+class _Loader(yaml.SafeLoader):
+    """Without merged mappings (`<<: *name`): a few lines of them can stand for gigabytes."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        pass
+
+
 def _load(content: str) -> Any:
     match = _HEAD.match(content)
-    return {} if match is None else (yaml.safe_load(match[1]) or {})
+    if match is None:
+        return {}
+    if len(match[1] or "") > _MOST_LETTERS:
+        raise ValueError
+    return yaml.load(match[1] or "", _Loader) or {}
 
 
 def metadata_of(content: str) -> dict[str, Any]:
     """The metadata of a card; none if there is none or it cannot be read."""
     try:
-        loaded = _plain(_load(content))
+        loaded = _plain(_load(content), iter(range(_MOST_VALUES)))
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return loaded if isinstance(loaded, dict) else {}
 
 
-def _plain(value: Any) -> Any:
-    """Without what JSON does not know, such as dates."""
+def _plain(value: Any, left: Iterator[int]) -> Any:
+    """Without what JSON does not know, such as dates. Raises `ValueError` for more values than are `left`."""
+    if next(left, None) is None:  # aliases can make many of few
+        raise ValueError
     if isinstance(value, dict):
-        return {str(key): _plain(of) for key, of in value.items()}
+        return {str(key): _plain(of, left) for key, of in value.items()}
     if isinstance(value, list):
-        return [_plain(of) for of in value]
+        return [_plain(of, left) for of in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
 
 
