@@ -39,7 +39,9 @@ def add_hub_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     actions = hub.add_subparsers(required=True, metavar="ACTION")
     serve = actions.add_parser("serve", help="serve the embedded Hub until Ctrl-C; prints the exports to paste")
     serve.add_argument("--port", type=int, default=8090, help="0 for a free one (default 8090)")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine only)")
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine only)"
+    )
     serve.set_defaults(run_command=_serve)
     run = actions.add_parser("exec", help="run a command against the embedded Hub, then stop it")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments")

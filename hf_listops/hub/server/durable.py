@@ -12,8 +12,16 @@ from dulwich.objects import ObjectID, ShaFile
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
-from hf_listops.data.files import sync_folder
+from hf_listops.data.files import sync_folder, write_atomically
 from hf_listops.hub.server.errors import HubError
+
+
+def create_git(folder: Path, branch: str) -> None:
+    """An empty bare repository in a folder that does not exist yet."""
+    for part in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
+        (folder / part).mkdir(parents=True)
+    write_atomically(folder / "config", "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n")
+    write_atomically(folder / "HEAD", f"ref: refs/heads/{branch}\n")
 
 
 def write_objects(git: Repo, objects: Iterable[ShaFile]) -> None:

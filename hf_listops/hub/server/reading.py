@@ -5,6 +5,7 @@ No lock is needed: objects never change, and a ref is replaced in one rename.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,7 +46,9 @@ class Reader:
 
     @cached_property
     def git(self) -> Repo:
-        return Repo(str(self.folder), bare=True)
+        opened = Repo(str(self.folder), bare=True)
+        weakref.finalize(self, opened.close)  # files of packs, where `git gc` has made some
+        return opened
 
     # Refs
 

@@ -17,9 +17,8 @@ from dulwich.index import commit_tree
 from dulwich.object_store import MemoryObjectStore
 from dulwich.objects import Blob, Commit, ObjectID, Tag
 from dulwich.refs import Ref
-from dulwich.repo import Repo
 
-from hf_listops.hub.server.durable import remove_ref, set_ref, write_objects
+from hf_listops.hub.server.durable import create_git, remove_ref, set_ref, write_objects
 from hf_listops.hub.server.errors import HubError, entry_not_found, repo_not_found, revision_not_found
 from hf_listops.hub.server.grammar import checked_path, checked_ref
 from hf_listops.hub.server.lfs import (
@@ -57,7 +56,7 @@ class Repository(Reader):
     @classmethod
     def create(cls, folder: Path, author: str) -> Repository:
         """A new repo in a folder that does not exist yet, with one commit that holds `.gitattributes`."""
-        Repo.init_bare(str(folder), mkdir=True, default_branch=MAIN.encode()).close()
+        create_git(folder, MAIN)
         repository = cls(folder, threading.RLock())
         repository.lfs.create()
         repository.commit(MAIN, [Change(GITATTRIBUTES, ATTRIBUTES.encode())], "initial commit", "", author)

@@ -156,7 +156,7 @@ class HubRoot:
             raise HubError(400, f"Invalid repo name: {repo_id!r}")
         path = self._path(kind, repo_id)
         with self._scratch() as scratch:
-            Repository.create(scratch, author).git.close()
+            Repository.create(scratch, author)
             write_atomically(scratch / _SETTINGS, json.dumps({"createdAt": now(), **settings}))
             with self.lock:
                 self._place(scratch, path, f"You already created this {kind} repo: {repo_id}")

@@ -23,9 +23,9 @@ _XET = "this Hub takes no Xet uploads: set HF_HUB_DISABLE_XET=1 before Python st
 
 
 def xet_token(call: Call) -> Response:
-    """Refuses Xet in words that a client shows."""
+    """Refuses Xet. Of an answer its client shows nothing but the address, so that this has to say what to do."""
     call.repo()
-    raise HubError(400, _XET)
+    raise HubError(307, _XET, headers={"Location": f"{call.endpoint}/api/no-xet-uploads/set/HF_HUB_DISABLE_XET=1"})
 
 
 def preupload(call: Call) -> Response:
