@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
 _HEAD = re.compile(r"^\ufeff?\s*---[ \t]*\r?\n(?:(.*?)\r?\n)?---[ \t]*(?:\r?\n|$)", re.DOTALL)
-_MOST_LETTERS, _MOST_VALUES = 1 << 20, 100_000
+_MOST_LETTERS, _MOST_VALUES = 1 << 18, 100_000
 _LISTS = ("tags", "datasets", "metrics", "configs")
 _TEXTS = ("library_name", "pipeline_tag", "pretty_name", "license_name")
 
@@ -22,19 +23,26 @@ class _Loader(yaml.SafeLoader):
         pass
 
 
-def _load(content: str) -> Any:
+def _head(content: str) -> str:
     match = _HEAD.match(content)
-    if match is None:
-        return {}
-    if len(match[1] or "") > _MOST_LETTERS:
+    return (match and match[1]) or ""
+
+
+def _load(head: str) -> Any:
+    if len(head) > _MOST_LETTERS:  # reading goes at 50 kB a second
         raise ValueError
-    return yaml.load(match[1] or "", _Loader) or {}
+    return yaml.load(head, _Loader) or {}
 
 
-def metadata_of(content: str) -> dict[str, Any]:
+def metadata_of(content: str) -> Mapping[str, Any]:
     """The metadata of a card; none if there is none or it cannot be read."""
+    return _metadata(_head(content))
+
+
+@functools.lru_cache(64)  # every look at a repo asks for it
+def _metadata(head: str) -> Mapping[str, Any]:
     try:
-        loaded = _plain(_load(content), iter(range(_MOST_VALUES)))
+        loaded = _plain(_load(head), iter(range(_MOST_VALUES)))
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return loaded if isinstance(loaded, dict) else {}
@@ -56,7 +64,7 @@ def _plain(value: Any, left: Iterator[int]) -> Any:
 def errors_of(content: str) -> tuple[list[str], list[str]]:
     """What is wrong with the metadata of a card, and what is only worth a warning."""
     try:
-        metadata = _load(content)
+        metadata = _load(_head(content))
     except yaml.YAMLError as error:
         return [f"the YAML at the head cannot be read: {' '.join(str(error).split())}"], []
     except (ValueError, RecursionError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -188,7 +188,7 @@ def _evaluation_results(contents: Iterable[bytes]) -> list[dict[str, Any]]:
     return found
 
 
-def _tags(kind: str, card: dict[str, Any]) -> Iterable[str]:
+def _tags(kind: str, card: Mapping[str, Any]) -> Iterable[str]:
     """The tags of a repo, as the Hub makes them from its card."""
     own = card.get("tags")
     seen = [tag for tag in own if isinstance(tag, str)] if isinstance(own, list) else []
