@@ -90,6 +90,10 @@ class Watch:
         if phase == self.aim:
             self.aimed.set()
 
+    def durations(self) -> dict[str, float]:
+        """How long each request took, in seconds."""
+        return {phase: answered - sent for phase, sent, answered in self.seen if answered}
+
     def answered(self, response: Any) -> None:
         phase, sent, _ = self.seen[-1]
         self.seen[-1] = (phase, sent, time.monotonic())
@@ -124,10 +128,10 @@ def kill_server(root: Path, kills: int, seed: int) -> dict[str, Any]:
     folder = root / "repos" / "models" / REPO
     acknowledged = []
     typical: dict[str, float] = {}
-    for number in range(3):  # how long each request takes
+    for number in range(3):
         watch.start("none")
         acknowledged.append(push(server.endpoint, number, rng.randbytes(300_000)))
-        typical |= {phase: answered - sent for phase, sent, answered in watch.seen if answered}
+        typical |= watch.durations()
     fell = []
     for number in range(3, 3 + kills):
         large, aim = rng.randbytes(300_000), rng.choice(AIMS)
@@ -162,6 +166,7 @@ def kill_server(root: Path, kills: int, seed: int) -> dict[str, Any]:
         watch.start("none")
         assert [commit.commit_id for commit in api.list_repo_commits(REPO)][::-1] == history
         repeated = push(server.endpoint, number, large)
+        typical |= watch.durations()
         assert (repeated == history[-1]) is there  # what is there already is not committed twice
         if repeated not in acknowledged:
             acknowledged.append(repeated)
