@@ -24,8 +24,8 @@ from hf_listops.data.tokenizer import make_tokenizer
 from hf_listops.hub.manifest import provenance
 from hf_listops.language import Task, generate
 from hf_listops.training.config import RunConfig
-from hf_listops.training.loop import Training
 from hf_listops.training.model import make_model
+from hf_listops.training.run import Training
 from hf_listops.training.step import as_tensors
 
 TASK = Task.from_name("max-med-sum-mod10-depth2")

@@ -6,7 +6,8 @@
 import argparse
 import sys
 
-from hf_listops.cli import add_build_arguments, reporting_errors
+from hf_listops.cli import add_build_arguments
+from hf_listops.reporting import reporting_errors
 
 
 def main() -> int:

@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import errno
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hf_listops.cli_hub import add_hub_commands
 from hf_listops.errors import ListOpsError
-
-
-@contextmanager
-def reporting_errors() -> Iterator[None]:
-    """Turns wrong input and a full disk into one sentence on standard error and exit code 2."""
-    try:
-        yield
-    except ListOpsError as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(2) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        sys.stderr.write(
-            f"error: {error.filename or 'the output folder'}: {os.strerror(error.errno)}; nothing was lost\n"
-        )
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+from hf_listops.reporting import reporting_errors
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,16 +18,23 @@ class _Parser(argparse.ArgumentParser):
         raise ListOpsError(f"arguments: {message}; see '{self.prog} --help'")
 
 
-def _build(args: argparse.Namespace) -> None:
-    from hf_listops.data.build import build
+def _tasks(args: argparse.Namespace) -> list[Any]:
+    """The tasks of `data build` and `data push`, each once."""
     from hf_listops.data.mixes import published_tasks
     from hf_listops.language import Task
 
     tasks = published_tasks() if args.task == ["published"] else [Task.from_name(name) for name in args.task]
     if args.with_single_operations:
         tasks += [task.alone(operation) for task in tasks for operation in task.operations]
+    return list(dict.fromkeys(tasks))
+
+
+def _build(args: argparse.Namespace) -> None:
+    from hf_listops.data.build import build
+
+    tasks = _tasks(args)
     build(tasks, args.out, seed=args.seed, train_rows=args.train_rows, evaluation_rows=args.evaluation_rows)
-    sys.stdout.write(f"{len({task.name for task in tasks})} configs in {args.out}\n")
+    sys.stdout.write(f"{len(tasks)} configs in {args.out}\n")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -56,6 +42,13 @@ def _check(args: argparse.Namespace) -> None:
 
     for name, rows in check(args.dataset, args.config).items():
         sys.stdout.write(f"{name}: {rows:,} rows are right\n")
+
+
+def _push(args: argparse.Namespace) -> None:
+    from hf_listops.hub.pushing_data import push_data
+
+    done = push_data(_tasks(args), args.out, args.repo, private=args.private)
+    sys.stdout.write(f"{done.endpoint}/datasets/{done.repo_id}: {done.added} of {done.revisions} configs added\n")
 
 
 def _solve(args: argparse.Namespace) -> None:
@@ -89,10 +82,13 @@ def _curves(args: argparse.Namespace) -> None:
 
 
 def _emergence(args: argparse.Namespace) -> None:
-    from hf_listops.analysis.emergence import analyze
-    from hf_listops.analysis.emergence_report import write_report
+    from hf_listops.analysis.emergence_readme import write_results
+    from hf_listops.sweep.grid import read_sweep
 
-    for path in write_report(analyze(args.records), args.out):
+    recipe = Path("recipes") / f"{args.records.parent.name}.yaml"  # a recipe's name is that of its results
+    is_sweep = recipe.is_file() and "\ngrids:" in recipe.read_text()
+    planned = len(read_sweep(recipe).runs) if is_sweep else None
+    for path in write_results(args.records, args.out, planned, args.against):
         sys.stdout.write(f"{path}\n")
     sys.stdout.write((args.out / "emergence.md").read_text())
 
@@ -156,7 +152,7 @@ def _sweep_reproduce(args: argparse.Namespace) -> None:
 def _quickstart(args: argparse.Namespace) -> None:
     from hf_listops.quickstart import quickstart
 
-    quickstart(args.out)
+    raise SystemExit(quickstart(args.out))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -166,6 +162,14 @@ def make_parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser("data", help="build and check datasets").add_subparsers(required=True, metavar="ACTION")
     add_build_arguments(data.add_parser("build", help="build the configs of some tasks as Parquet files with a card"))
+    push = data.add_parser("push", help="publish the configs of some tasks, building what is not built yet")
+    add_task_arguments(push)
+    push.add_argument(
+        "--out", type=Path, default=Path("outputs/data"), help="the dataset's folder (default outputs/data)"
+    )
+    push.add_argument("--repo", help="NAMESPACE/REPO; listops of the token's user by default")
+    push.add_argument("--private", action="store_true", help="make a new repo private")
+    push.set_defaults(run_command=_push)
     check = data.add_parser("check", help="recompute every row of a dataset and the rules of its splits")
     check.add_argument("dataset", help="folder or Hub name")
     check.add_argument("--config", action="append", help="only this config (may be repeated)")
@@ -184,6 +188,9 @@ def make_parser() -> argparse.ArgumentParser:
     curves.set_defaults(run_command=_curves)
     emergence = analyze.add_parser("emergence", help="at which size is a mix learned?")
     emergence.add_argument("records", type=Path, help="such as results/figure1/runs.jsonl")
+    emergence.add_argument(
+        "--against", type=Path, help="records of the usual set-up, such as results/figure1/runs.jsonl"
+    )
     emergence.set_defaults(run_command=_emergence)
     for question in (curves, emergence):
         question.add_argument("--out", type=Path, required=True, help="folder for PNG, SVG and JSON")
@@ -223,15 +230,20 @@ def make_parser() -> argparse.ArgumentParser:
 
 def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `data build`, which `dataset_scripts/build_listops.py` shares."""
-    parser.add_argument("task", nargs="+", help="task names such as max-med-sum-mod10-depth2, or 'published' for all")
+    add_task_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="the dataset's folder")
     parser.add_argument("--seed", type=int, default=0, help="of the rows (default 0)")
     parser.add_argument("--train_rows", type=int, default=100_000, help="rows of the train split (default 100000)")
     parser.add_argument("--evaluation_rows", type=int, default=2_000, help="rows of each other split (default 2000)")
+    parser.set_defaults(run_command=_build)
+
+
+def add_task_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which tasks: shared by `data build` and `data push`."""
+    parser.add_argument("task", nargs="+", help="task names such as max-med-sum-mod10-depth2, or 'published' for all")
     parser.add_argument(
         "--with_single_operations", action="store_true", help="also the task of each operation alone, for evaluation"
     )
-    parser.set_defaults(run_command=_build)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

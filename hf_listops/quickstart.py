@@ -1,4 +1,4 @@
-"""The quickstart: SUM inside MAX+MED+SUM beside SUM alone, at the same size, from the data to the picture."""
+"""The quickstart: SUM inside MAX+MED+SUM beside SUM alone, at the same size, from the data to the Hub and the picture."""
 
 from __future__ import annotations
 
@@ -10,42 +10,63 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hf_listops.data.build import build
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.run_folder import finished_line
+from hf_listops.reporting import reporting_errors
 from hf_listops.sweep.runner import show_progress
 from hf_listops.training.config import RunConfig, read_recipe
 from hf_listops.training.evaluations import single_operation_tasks
 
 RECIPES = (Path("recipes/quickstart.yaml"), Path("recipes/quickstart_sum.yaml"))
+HUB = "hub"
+EARLY = "step-16"  # a revision to compare the final state with
 EXPRESSIONS = ("[SUM 3 9 ]", "[MAX 4 [SUM 7 8 2 ] [MED 1 9 5 ] ]", "[SUM [MED 6 2 8 ] [SUM 4 7 ] 5 ]")
 
 
-def quickstart(out: Path) -> None:
-    """Builds the data, trains both runs at once, solves three expressions aloud and draws the learning curves.
+def quickstart(out: Path) -> int:
+    """Runs the quickstart against an embedded Hub in `out/hub`. Returns its exit code.
 
     Safe to repeat: what is there is used, an unfinished run goes on. Run from the project's root, where `train.py` is.
-    """
-    from hf_listops.analysis.curves import learning_curves
-    from hf_listops.evaluation.checkpoint import load_checkpoint
-    from hf_listops.evaluation.solve import solve
 
-    say = sys.stdout.write
+    Raises:
+        ListOpsError: it is not run from there, or the Hub cannot be started.
+    """
+    from hf_listops.hub.server.serving import execute, running
+
     for needed in (Path("train.py"), *RECIPES):
         if not needed.is_file():
             raise ListOpsError(f"quickstart: {str(needed)!r} is not here; run it from the root of a clone")
+    with running(out / HUB) as hub:
+        # Clients read their settings once, at import: so the rest is a process of its own, kept to this Hub.
+        environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+        return execute([sys.executable, "-m", __name__, str(out)], hub, {**environment, **hub.environment})
+
+
+def publish_and_compare(out: Path) -> None:
+    """Builds and publishes the data, trains and publishes both runs, loads them by name and lets them solve aloud."""
+    from huggingface_hub import constants
+
+    from hf_listops.analysis.curves import learning_curves
+    from hf_listops.evaluation.checkpoint import load_checkpoint
+    from hf_listops.evaluation.solve import solve
+    from hf_listops.hub.publishing import publish
+    from hf_listops.hub.pushing_data import push_data
+
+    say = sys.stdout.write
     configs = [RunConfig(**{**read_recipe(recipe), "output_dir": None}) for recipe in RECIPES]
     folders = [out / str(config.run_name) for config in configs]
     data = Path(configs[0].dataset)
-    say(f"1. Data: 100,000 rows a task in {data}\n")
+    say(f"A Hub of your own at {constants.ENDPOINT}; later: hf-listops hub serve --root {out / HUB}\n\n")
+    say(f"1. Data: 100,000 rows a task in {data}, then on the Hub\n")
     tasks = [task for config in configs for task in (*config.tasks, *single_operation_tasks(config))]
-    build(tasks, data)
-    say("2. Two runs of the same size, side by side\n")
+    say(f"   datasets/{push_data(list(dict.fromkeys(tasks)), data).repo_id}\n")
+    say("2. Two runs of the same size, side by side, published as they train\n")
     train_side_by_side(RECIPES, configs, folders)
-    say("3. Three expressions, solved aloud by both\n")
-    for folder in folders:
-        say(f"\n{folder.name}\n")
-        checkpoint = load_checkpoint(str(folder))
+    names = [publish(folder, progress=False).repo_id for folder in folders]
+    say("3. Three expressions, solved aloud by both, loaded by name\n")
+    for name in (f"{names[0]}@{EARLY}", *names):
+        say(f"\n{name}\n")
+        checkpoint = load_checkpoint(name)
         for expression in EXPRESSIONS:
             say(f"  {expression}\n")
             for line in solve(checkpoint, expression):
@@ -55,7 +76,8 @@ def quickstart(out: Path) -> None:
     for folder, where in zip(folders, ("inside the mix", "alone"), strict=True):
         last = finished_line(folder) or {}
         say(f"  {where:<15} {last['final']['sum-mod10-depth2']['test']['exact_match']:.3f}   {folder}\n")
-    say(f"\nThe picture: {picture}\nNext: hf-listops solve {folders[0]} '[SUM 1 [MAX 2 3 ] ]'\n")
+    say(f"\nThe picture: {picture}\n")
+    say(f"Next: hf-listops hub exec --root {out / HUB} -- hf-listops solve {names[0]} '[SUM 1 [MAX 2 3 ] ]'\n")
     say("      accelerate launch train.py recipes/quickstart.yaml --seed 1 --n_embd 48\n")
 
 
@@ -69,6 +91,7 @@ def train_side_by_side(recipes: tuple[Path, ...], configs: list[RunConfig], fold
             log = folder.with_suffix(".log")
             log.parent.mkdir(parents=True, exist_ok=True)
             command = [sys.executable, "train.py", str(recipe), "--output_dir", str(folder)]
+            command += ["--save_steps", "1000", "--push_to_hub"]
             command += ["--resume"] if (folder / "run.yaml").is_file() else []
             with open(log, "wb") as file:
                 process = subprocess.Popen(
@@ -91,3 +114,8 @@ def train_side_by_side(recipes: tuple[Path, ...], configs: list[RunConfig], fold
             log = folder.with_suffix(".log")
             last = (log.read_text().strip().splitlines() or ["no output"])[-1]
             raise ListOpsError(f"quickstart: the run in {str(folder)!r} failed: {last} (all of it: {log})")
+
+
+if __name__ == "__main__":
+    with reporting_errors():
+        publish_and_compare(Path(sys.argv[1]))

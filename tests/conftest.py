@@ -75,3 +75,28 @@ def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert train(config).stopped == "budget"
     return out
+
+
+@pytest.fixture(scope="session")
+def tiny_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of a second, with kept steps 0, 1, 2, 4 and 60, their states, and the final one, 120."""
+    from hf_listops.training.config import RunConfig
+    from hf_listops.training.loop import train
+
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    config = RunConfig(
+        task="sum-mod10-depth2",
+        dataset=str(dataset),
+        n_embd=8,
+        max_steps=120,
+        learning_rate=1e-2,
+        warmup_steps=10,
+        batch_size=32,
+        eval_steps=60,
+        eval_rows=120,
+        save_steps=[0, 1, 2, 4, 60],
+        save_state=True,
+        output_dir=str(out),
+    )
+    assert train(config).stopped == "budget"
+    return out

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from hf_listops.data.remote import local_folder
 from hf_listops.data.token_matrix import TokenMatrix
 from hf_listops.errors import ListOpsError
 from hf_listops.language import Task
@@ -55,9 +55,9 @@ def config_names(source: str) -> list[str]:
     """The configs of a dataset. Raises `ListOpsError` if there is no such dataset."""
     import datasets
 
-    name, revision = split_revision(source)
+    folder = local_folder(source, "dataset")
     try:
-        names: list[str] = datasets.get_dataset_config_names(name, revision=revision)
+        names: list[str] = datasets.get_dataset_config_names(str(folder))
     except _unreadable() as error:
         raise _no_dataset(source, error) from error
     return names
@@ -66,21 +66,17 @@ def config_names(source: str) -> list[str]:
 def read_splits(source: str, config: str, splits: Sequence[str] | None = None) -> dict[str, Any]:
     """Some or all splits of a config as `datasets.Dataset`s.
 
-    A folder is read as it stands: `load_dataset` caches a local dataset under its folder's last name and its README, so
-    that files changed since, or another folder of that name, would go unseen.
+    A folder, or a snapshot of a Hub repo, is read as it stands: `load_dataset` caches a local dataset under its folder's
+    last name and its README, so that files changed since, or another folder of that name, would go unseen.
 
     Raises:
         ListOpsError: there is no such dataset, config or split.
     """
     import datasets
 
-    name, revision = split_revision(source)
+    folder = local_folder(source, "dataset", ["README.md", f"{config}/*", "data/*"])
     try:
-        if not os.path.isdir(name):
-            loaded = datasets.load_dataset(name, config, revision=revision)
-            wanted = list(loaded) if splits is None else splits
-            return {split: loaded[split] for split in wanted}
-        streams = datasets.load_dataset(name, config, streaming=True)
+        streams = datasets.load_dataset(str(folder), config, streaming=True)
         wanted = list(streams) if splits is None else splits
         return {
             split: datasets.Dataset(pa.concat_tables(streams[split].with_format("arrow").iter(batch_size=10_000)))
@@ -88,14 +84,6 @@ def read_splits(source: str, config: str, splits: Sequence[str] | None = None) -
         }
     except _unreadable() as error:
         raise _no_dataset(source, error, config, *(splits or ())) from error
-
-
-def split_revision(source: str) -> tuple[str, str | None]:
-    """`NAME@REVISION` as name and revision; a folder as it is."""
-    if os.path.exists(source):
-        return source, None
-    name, _, revision = source.partition("@")
-    return name, revision or None
 
 
 def _unreadable() -> tuple[type[Exception], ...]:

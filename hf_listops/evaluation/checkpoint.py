@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from transformers import (
@@ -18,10 +17,13 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from hf_listops.data.remote import local_folder
 from hf_listops.errors import ListOpsError
 from hf_listops.evaluation.forward import LeanGPT2
 from hf_listops.language import OPERATIONS, Task
 from hf_listops.language.task import EOS
+
+_FILES = ("*.json", "*.safetensors")  # of a Hub repo, what a model is loaded from
 
 
 @contextlib.contextmanager
@@ -56,16 +58,14 @@ def load_checkpoint(name: str) -> Checkpoint:
     Raises:
         ListOpsError: there is no such model, it is no GPT-2, or its tokenizer is not ours.
     """
-    folder = Path(name).exists()
-    repo, _, revision = (name, "", "") if folder else name.partition("@")
-    where = {} if folder or not revision else {"revision": revision}
+    folder = local_folder(name, patterns=_FILES)
     try:
-        config = AutoConfig.from_pretrained(repo, **where)
+        config = AutoConfig.from_pretrained(folder)
         if not isinstance(config, GPT2Config):
             raise ListOpsError(f"model: {name!r} is a {config.model_type!r}; only GPT-2 models can be looked into")
         with no_bars():
-            model = AutoModelForCausalLM.from_pretrained(repo, dtype=torch.float32, **where)
-        tokenizer = AutoTokenizer.from_pretrained(repo, **where)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
     except ListOpsError:
         raise
     except Exception as error:  # the library raises every kind of exception for what is missing or broken

@@ -49,11 +49,15 @@ def _commit() -> str | None:
 
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
-    """Writes `manifest.json` for all files of a folder (not of its subfolders): to be called last."""
-    files = {
-        path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST
-    }
-    write_atomically(folder / MANIFEST, json.dumps({**facts, **provenance(), "files": files}, indent=1))
+    """Writes `manifest.json` for a folder that holds exactly the files of a checkpoint, nested ones too: called last."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    files = {path.relative_to(folder).as_posix(): sha256_of(path) for path in paths}
+    write_atomically(folder / MANIFEST, manifest_text({**facts, **provenance(), "files": files}))
+
+
+def manifest_text(manifest: dict[str, Any]) -> str:
+    """A manifest as it is written."""
+    return json.dumps(manifest, indent=1)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

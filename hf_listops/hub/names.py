@@ -12,7 +12,10 @@ _RUN = re.compile(
     r"(?:-(?P<variant>[a-z0-9_.-]+))?"
 )
 _WORD = re.compile(r"[a-z0-9_.]+(-[a-z0-9_.]+)*")
+_NAMESPACE = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 EXAMPLE = "sum-mod10-depth2-d32-l2-h1-s0"
+DEFAULT_NAMESPACE = "hf-listops"
+"""The owner of all repos on the embedded Hub."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,31 @@ class RunName:
             int(parts["seed"]),
             parts["variant"],
         )
+
+
+def dataset_repo(namespace: str) -> str:
+    """The repo of an owner's datasets, as in `hf-listops/listops`. Raises `ListOpsError` for what is no owner's name."""
+    if not _NAMESPACE.fullmatch(namespace):
+        raise ListOpsError(f"namespace: {namespace!r} is no owner of repos; a right one is {DEFAULT_NAMESPACE!r}")
+    return f"{namespace}/listops"
+
+
+def model_repo(namespace: str, run: RunName | str) -> str:
+    """The repo of a run, as in `hf-listops/listops-sum-mod10-depth2-d32-l2-h1-s0`.
+
+    Raises:
+        ListOpsError: the namespace or the run's name does not parse.
+    """
+    return f"{dataset_repo(namespace)}-{RunName.parse(str(run))}"
+
+
+def parse_model_repo(repo_id: str) -> tuple[str, RunName]:
+    """The namespace and the run of a model repo. Raises `ListOpsError` if it does not parse."""
+    namespace, _, run = repo_id.partition("/listops-")
+    if not _NAMESPACE.fullmatch(namespace) or not _RUN.fullmatch(run):
+        right = model_repo(DEFAULT_NAMESPACE, EXAMPLE)
+        raise ListOpsError(f"repo: {repo_id!r} is no run's model repo; a right one is {right!r}")
+    return namespace, RunName.parse(run)
 
 
 def step_revision(step: int) -> str:

@@ -19,11 +19,12 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 from hf_listops.data.files import sync_folder, write_atomically
 from hf_listops.errors import ListOpsError
 from hf_listops.evaluation.checkpoint import no_bars
-from hf_listops.hub.manifest import write_manifest
+from hf_listops.hub.manifest import MANIFEST, write_manifest
 from hf_listops.training.config import RunConfig
 from hf_listops.training.model import FlatParameters
 
 STATE = Path("state") / "state.safetensors"
+STEP_STATE = "state.safetensors"  # in a kept step, of a run with `save_state`
 
 
 @dataclass(frozen=True)
@@ -35,30 +36,35 @@ class Progress:
     seconds: float
     loss_sum: float  # of the steps since the last line of metrics
     loss_steps: int
+    rows_sha256: str | None = None  # of the rows trained on; None of endless ones
 
 
 def save_state(
     folder: Path, config: RunConfig, parameters: FlatParameters, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
     """Replaces the resumable state of a run's folder in one rename."""
+    (folder / STATE).parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / STATE, state_bytes(config, parameters, optimizer, progress))
+
+
+def state_bytes(
+    config: RunConfig, parameters: FlatParameters, optimizer: torch.optim.Optimizer, progress: Progress
+) -> bytes:
+    """The resumable state as a safetensors file."""
     tensors = {name: tensor.contiguous() for name, tensor in _state_tensors(parameters, optimizer).items()}
     facts = {**progress.__dict__, "hash": config.hash, "sha256": _digest(tensors)}
-    (folder / STATE).parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / STATE, save(tensors, {"progress": json.dumps(facts)}))
+    return save(tensors, {"progress": json.dumps(facts)})
 
 
-def load_state(
-    folder: Path, config: RunConfig, parameters: FlatParameters, optimizer: torch.optim.Optimizer
-) -> Progress:
-    """Puts the saved state into the parameters and the optimizer.
+def load_state(path: Path, config_hash: str, parameters: FlatParameters, optimizer: torch.optim.Optimizer) -> Progress:
+    """Puts a saved state into the parameters and the optimizer.
 
     Raises:
         ListOpsError: there is none, it is corrupt, or it belongs to a run with another config.
     """
-    path = folder / STATE
     if not path.is_file():
         raise ListOpsError(
-            f"resume: {str(folder)!r} holds no state to go on from; leave --resume out to start the run"
+            f"resume: there is no state {str(path)!r} to go on from; leave --resume out to start the run"
         )
     try:
         with safe_open(path, framework="pt") as file:
@@ -70,7 +76,7 @@ def load_state(
         ) from None
     if facts.pop("sha256") != _digest(tensors):
         raise ListOpsError(f"resume: {str(path)!r} is corrupt (checksum); remove the run's folder to start anew")
-    if facts.pop("hash") != config.hash:
+    if facts.pop("hash") != config_hash:
         raise ListOpsError(f"resume: {str(path)!r} is the state of a run with another config")
     for name, tensor in _state_tensors(parameters, optimizer).items():
         tensor.copy_(tensors[name])
@@ -99,42 +105,53 @@ def _digest(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def weights_of(model: GPT2LMHeadModel) -> dict[str, Tensor]:
+    """A copy of the weights: tied ones stay tied, views of the flat tensors become tensors of their own."""
+    copies: dict[int, Tensor] = {}
+    return {
+        name: copies.setdefault(tensor.data_ptr(), tensor.detach().cpu().clone())
+        for name, tensor in model.state_dict().items()
+    }
+
+
 def write_checkpoint(
     target: Path,
     model: GPT2LMHeadModel,
     tokenizer: PreTrainedTokenizerBase,
-    files: dict[str, str],
+    files: dict[str, bytes],
     facts: dict[str, Any],
 ) -> None:
     """Writes a complete model folder; a training step's in one rename, a run's own file by file, its manifest last.
 
     Args:
         target (`Path`): the folder; if it exists, it is the run's own.
-        files (`dict[str, str]`): further files by name: the card, the config, the metrics.
+        files (`dict[str, bytes]`): further files by path inside the folder: the card, the config, the metrics.
         facts (`dict`): what the manifest says beside hashes and provenance.
     """
     scratch = (target if target.exists() else target.parent) / f".{target.name}.{os.getpid()}.tmp"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        copies: dict[int, Tensor] = {}  # tied weights stay tied, views of the flat tensors become tensors of their own
-        weights = {
-            name: copies.setdefault(tensor.data_ptr(), tensor.detach().cpu().clone())
-            for name, tensor in model.state_dict().items()
-        }
         with no_bars():
-            model.save_pretrained(scratch, state_dict=weights)
+            model.save_pretrained(scratch, state_dict=weights_of(model))
         tokenizer.save_pretrained(scratch)
-        for name, text in files.items():
-            (scratch / name).write_text(text)
-        for path in scratch.iterdir():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
+        for name, content in files.items():
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / name).write_bytes(content)
+        paths = list(scratch.rglob("*"))
+        for path in paths:
+            if path.is_dir():
+                sync_folder(path)
+            else:
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
         write_manifest(scratch, facts)
         if target.exists():
-            for path in sorted(scratch.iterdir(), key=lambda path: path.name == "manifest.json"):
-                os.replace(path, target / path.name)
-            sync_folder(target)
+            for path in [*(path for path in paths if path.is_file()), scratch / MANIFEST]:
+                place = target / path.relative_to(scratch)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, place)
+                sync_folder(place.parent)
         else:
             os.rename(scratch, target)
             sync_folder(target.parent)

@@ -26,7 +26,18 @@ CHOICES = {
     "report_to": ("none", "tensorboard", "trackio"),
 }
 # What may change without making it another run.
-NOT_HASHED = ("save_steps", "logging_steps", "report_to", "output_dir", "resume")
+NOT_HASHED = (
+    "save_steps",
+    "save_state",
+    "logging_steps",
+    "report_to",
+    "output_dir",
+    "resume",
+    "push_to_hub",
+    "hub_namespace",
+)
+# Fields younger than the first records: left out of the hash where they are not set, so that no run changes its name.
+HASHED_IF_SET = ("base_model",)
 
 
 def _help(text: str, default: Any) -> Any:
@@ -47,6 +58,9 @@ class RunConfig:
     name: str | None = _help("what the run of a curriculum is called; the recipe's file name by default", None)
     variant: str | None = _help("ends the run's name where a recipe differs from the usual one, as in init0.1", None)
 
+    base_model: str | None = _help(
+        "start from the weights of this model (folder or NAME[@REVISION]) instead of random ones", None
+    )
     n_embd: int = _help("width", 32)
     n_layer: int = _help("blocks", 2)
     n_head: int = _help("attention heads, a divisor of n_embd", 1)
@@ -79,11 +93,19 @@ class RunConfig:
         "the final state only",
         [0],
     )
+    save_state: bool = _help(
+        "keep the optimizer's state in every kept step too, so that 'hub verify --replay' can start from any of them",
+        False,
+    )
     logging_steps: int = _help("updates between lines of metrics.jsonl", 50)
     report_to: str = _help("none, tensorboard or trackio", "none")
 
     output_dir: str | None = _help("the run's folder; outputs/{run} by default", None)
     resume: bool = _help("go on from the state in output_dir", False)
+    push_to_hub: bool = _help(
+        "publish every kept step, as a branch step-{n}, and the final state, as main, under hub_namespace", False
+    )
+    hub_namespace: str | None = _help("owner of the model repo listops-{run}; the token's user by default", None)
 
     def __post_init__(self) -> None:
         for name, value in self.to_dict().items():
@@ -157,7 +179,11 @@ class RunConfig:
     @property
     def hash(self) -> str:
         """12 hexadecimal digits of the config without its output, logging and Hub fields."""
-        hashed = {name: value for name, value in self.to_dict().items() if name not in NOT_HASHED}
+        hashed = {
+            name: value
+            for name, value in self.to_dict().items()
+            if name not in NOT_HASHED and not (name in HASHED_IF_SET and value is None)
+        }
         hashed["task"] = None if self.task is None else Task.from_name(self.task).name
         return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
 

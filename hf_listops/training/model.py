@@ -8,12 +8,13 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.activations import ACT2FN
 
 from hf_listops.errors import ListOpsError, did_you_mean
+from hf_listops.evaluation.checkpoint import load_checkpoint
 from hf_listops.language.task import EOS, PAD
 from hf_listops.training.config import RunConfig
 
 
 def make_model(config: RunConfig) -> GPT2LMHeadModel:
-    """A `GPT2LMHeadModel` with the run's sizes, its weights drawn from the run's seed."""
+    """A `GPT2LMHeadModel` with the run's sizes, its weights drawn from the run's seed, or those of its base model."""
     if config.activation_function not in ACT2FN:
         hint = did_you_mean(config.activation_function, ACT2FN) or "; the default is 'gelu'"
         raise ListOpsError(f"activation_function: transformers has no {config.activation_function!r}{hint}")
@@ -40,7 +41,19 @@ def make_model(config: RunConfig) -> GPT2LMHeadModel:
     )
     model.generation_config.max_length = config.positions
     model.generation_config.do_sample = False
+    if config.base_model is not None:
+        _start_from(model, config.base_model)
     return model
+
+
+def _start_from(model: GPT2LMHeadModel, name: str) -> None:
+    """Gives a model the weights of another one. Raises `ListOpsError` unless both have the same shapes and symbols."""
+    base = load_checkpoint(name).model
+    for field in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "activation_function"):
+        ours, theirs = getattr(model.config, field), getattr(base.config, field)
+        if ours != theirs:
+            raise ListOpsError(f"base_model: {name!r} has {field} {theirs}, the run {ours}; both must be alike")
+    model.load_state_dict(base.state_dict())
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

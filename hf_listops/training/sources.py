@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Protocol
 
 import numpy as np
@@ -73,6 +74,17 @@ def training_sources(dataset: str, tasks: list[Task], seed: int, n_positions: in
             check_lengths(matrix, n_positions, TRAIN)
             sources[task.name] = matrix
     return sources
+
+
+def rows_sha256(sources: dict[str, RowSource]) -> str | None:
+    """The hash of all rows of the sources, None if one of them is endless."""
+    digest = hashlib.sha256()
+    for name, source in sources.items():
+        if not isinstance(source, TokenMatrix):
+            return None
+        digest.update(f"{name} {source.ids.shape}".encode())
+        digest.update(np.ascontiguousarray(source.ids).data)
+    return digest.hexdigest()
 
 
 def check_lengths(rows: TokenMatrix, n_positions: int, split: str) -> None:

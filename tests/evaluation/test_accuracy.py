@@ -83,8 +83,12 @@ def test_solving_aloud(trained: Path) -> None:
 
 
 def test_loading_what_is_no_checkpoint(tmp_path: Path, trained: Path) -> None:
-    for name in ("nowhere/at-all", str(tmp_path)):
-        with pytest.raises(ListOpsError, match="gives no checkpoint"):
+    for name, problem in (
+        ("nowhere/at-all", "HF_HUB_OFFLINE is set"),
+        ("no/such/name", "neither a folder nor a name on the Hub"),
+        (str(tmp_path), "gives no checkpoint"),
+    ):
+        with pytest.raises(ListOpsError, match=problem):
             load_checkpoint(name)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ListOpsError, match="is a 'bert'"):

@@ -21,7 +21,8 @@ from hf_listops.hub.manifest import read_manifest
 from hf_listops.language import Task, parse, prompt_and_completion
 from hf_listops.training.config import RunConfig
 from hf_listops.training.curriculum import Curriculum, CurriculumBatchSampler
-from hf_listops.training.loop import Training, make_accelerator, train
+from hf_listops.training.loop import make_accelerator, train
+from hf_listops.training.run import Training
 
 MIX, PAIR, SUM = "max-med-sum-mod10-depth2", "max-med-mod10-depth2", "sum-mod10-depth2"
 

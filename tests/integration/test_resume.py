@@ -17,7 +17,8 @@ from hf_listops.errors import ListOpsError
 from hf_listops.hub.manifest import read_manifest
 from hf_listops.training.checkpoints import STATE
 from hf_listops.training.config import RunConfig
-from hf_listops.training.loop import Training, train
+from hf_listops.training.loop import train
+from hf_listops.training.run import Training
 
 MIX, PAIR, SUM = "max-med-sum-mod10-depth2", "max-med-mod10-depth2", "sum-mod10-depth2"
 RAMP = [{"step": 0, "mix": {PAIR: 1}}, {"step": 21, "mix": {PAIR: 1}}, {"step": 83, "mix": {SUM: 1}}]

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from hf_listops.training.config import parse_run_config
-from hf_listops.training.loop import Training, make_accelerator, train
+from hf_listops.training.loop import make_accelerator, train
+from hf_listops.training.run import Training
 
 config = parse_run_config(sys.argv[2:])
 accelerator = make_accelerator(config)

@@ -45,9 +45,11 @@ def test_a_curriculum_is_called_after_its_recipe(tmp_path: Path) -> None:
 def test_the_hash_names_the_run() -> None:
     base = RunConfig(task=TASK)
     other = {"output_dir": "x", "resume": True, "save_steps": [5], "logging_steps": 1, "report_to": "tensorboard"}
+    other |= {"save_state": True, "push_to_hub": True, "hub_namespace": "me"}
     assert set(other) == set(NOT_HASHED)
     assert dataclasses.replace(base, **other).hash == base.hash  # type: ignore[arg-type]
     changes = {"seed": 1, "n_embd": 16, "learning_rate": 1e-3, "dataset": "d", "loss_on": "all", "eval_steps": 7}
+    changes |= {"base_model": "me/model"}
     hashes = {dataclasses.replace(base, **{name: value}).hash for name, value in changes.items()}  # type: ignore[arg-type]
     assert len(hashes | {base.hash}) == len(changes) + 1
     assert RunConfig(task="sum-max-mod10-depth2").hash == RunConfig(task="max-sum-mod10-depth2").hash

@@ -1,0 +1,137 @@
+"""A results folder made from its records: pictures, tables, and the marked sections of its README.
+
+A README's prose is written by hand and holds no result; what stands between `<!-- name -->` and `<!-- /name -->` is made
+here, by the function of that name in `SECTIONS`, and made again whenever the records grow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from hf_listops.analysis.emergence import Emergence, Record, emergence_of, finished
+from hf_listops.analysis.emergence_controls import extension, initialisation, shuffled
+from hf_listops.analysis.emergence_report import setting_text, transition_table, write_report
+from hf_listops.analysis.emergence_verdicts import BUDGET, verdicts
+from hf_listops.data.files import write_atomically
+from hf_listops.errors import ListOpsError
+from hf_listops.hub.records import read_records
+
+_SECTION = re.compile(r"(<!-- (?P<name>\w+) -->\n).*?(<!-- /(?P=name) -->)", flags=re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Results:
+    """The records of a results folder, how many runs its recipe asks for (None without one), and the records of the
+    usual set-up that a variant is compared with."""
+
+    records: Sequence[Record]
+    planned: int | None = None
+    usual: Sequence[Record] = field(default=())
+
+    @cached_property
+    def emergence(self) -> Emergence:
+        return emergence_of(self.records)
+
+
+def write_results(records: Path, out: Path, planned: int | None = None, against: Path | None = None) -> list[Path]:
+    """Writes the report of a results file to a folder and refreshes the README there, if there is one.
+
+    Returns the paths written. Without records but with a recipe (`planned`), the README says that nothing is run yet.
+
+    Raises:
+        ListOpsError: there are neither records nor a recipe, or the README asks for an unknown section.
+    """
+    results = Results(read_records(records), planned, read_records(against) if against else ())
+    if not results.emergence.runs and planned is None:
+        raise ListOpsError(
+            f"records: {str(records)!r} holds no finished run; make some with: hf-listops sweep run RECIPE"
+        )
+    paths = write_report(results.emergence, out)
+    readme = out / "README.md"
+    if readme.is_file():
+        write_atomically(readme, refreshed(readme.read_text(), results))
+        paths.append(readme)
+    return paths
+
+
+def refreshed(text: str, results: Results) -> str:
+    """A README's text with its marked sections made anew. Raises `ListOpsError` for an unknown section."""
+
+    def section(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in SECTIONS:
+            raise ListOpsError(f"README: there is no section {name!r}; the sections are {', '.join(SECTIONS)}")
+        return "\n".join([match[1].rstrip(), *SECTIONS[name](results), match[3]])
+
+    return _SECTION.sub(section, text)
+
+
+def prose(text: str) -> str:
+    """What a README says outside of its marked sections."""
+    return _SECTION.sub("", text)
+
+
+def _progress(results: Results) -> list[str]:
+    done, errors = results.emergence.runs, results.emergence.errors
+    of = f" of {results.planned}" if results.planned is not None else ""
+    state = "Not yet run" if not done else "Complete" if done == results.planned else "Under way"
+    return [f"**{state}: {done}{of} runs done**{f', {errors} ended in an error' if errors else ''}."]
+
+
+def _verdicts(results: Results) -> list[str]:
+    lines = ["| claim | verdict | because |", "|---|---|---|"]
+    return lines + [f"| {of.claim} | **{of.verdict}** | {of.because} |" for of in verdicts(results.emergence)]
+
+
+def _transitions(results: Results) -> list[str]:
+    """The tables of all settings that more than one mix was run in; those of a single mix are controls."""
+    mixes: dict[tuple[int, str | None], set[str]] = defaultdict(set)
+    for curve in results.emergence.curves:
+        mixes[curve.budget, curve.variant].add(curve.mix)
+    lines: list[str] = []
+    for setting in (setting for setting, of in mixes.items() if len(of) > 1 or len(mixes) == 1):
+        title = f"{setting_text(*setting)}, total parameters at which exact match crosses 50 %:"
+        lines += [*([""] if lines else []), title, "", *transition_table(results.emergence, *setting)]
+    return lines or ["Not yet run."]
+
+
+def _hours(results: Results) -> list[str]:
+    seconds: Counter[tuple[int, str | None]] = Counter()
+    runs: Counter[tuple[int, str | None]] = Counter()
+    for record in finished(results.records):
+        setting = record["config"]["max_steps"], record["config"]["variant"]
+        seconds[setting] += record["seconds"]
+        runs[setting] += 1
+    if not runs:
+        return ["Not yet run."]
+    lines = ["| part | runs done | core hours |", "|---|---|---|"]
+    for setting in sorted(runs, key=lambda of: (of[1] or "", of[0])):
+        lines.append(f"| {setting_text(*setting)} | {runs[setting]} | {seconds[setting] / 3600:.2f} |")
+    return [*lines, f"| together | {runs.total()} | {seconds.total() / 3600:.2f} |"]
+
+
+def _figure(results: Results) -> list[str]:
+    """The picture of the claims' budget, or of the first there is."""
+    settings = [(curve.budget, curve.variant) for curve in results.emergence.curves]
+    if not settings:
+        return ["No picture yet."]
+    budget, variant = (BUDGET, None) if (BUDGET, None) in settings else settings[0]
+    name = f"emergence-{budget}" + (f"-{variant}" if variant else "")
+    return [f"![Exact match against total parameters, {setting_text(budget, variant)}]({name}.png)"]
+
+
+SECTIONS: dict[str, Callable[[Results], list[str]]] = {
+    "progress": _progress,
+    "figure": _figure,
+    "verdicts": _verdicts,
+    "transitions": _transitions,
+    "extension": lambda results: extension(results.records),
+    "initialisation": lambda results: initialisation(results.records, results.usual),
+    "shuffled": lambda results: shuffled(results.records),
+    "hours": _hours,
+}

@@ -1,0 +1,191 @@
+"""Whether a published run is what it says: its files, its first weights, its accuracies, and its training replayed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from hf_listops.data.build import build
+from hf_listops.data.load import GENERATED
+from hf_listops.errors import ListOpsError
+from hf_listops.evaluation.checkpoint import load_checkpoint
+from hf_listops.hub.manifest import MANIFEST
+from hf_listops.hub.run_folder import RUN, read_metrics
+from hf_listops.hub.verification import WEIGHTS, all_revisions, family_problems, file_problems
+from hf_listops.training.checkpoints import STEP_STATE, load_state, weights_of
+from hf_listops.training.config import RunConfig, read_recipe
+from hf_listops.training.evaluations import Evaluations, single_operation_tasks
+from hf_listops.training.loop import make_accelerator
+from hf_listops.training.model import make_model
+from hf_listops.training.run import Training, data_revision
+from hf_listops.training.schedule import keeps_checkpoint
+
+TOLERANCE = 0.001
+"""By how much a recomputed accuracy may differ: another machine rounds otherwise, and may turn a row in a thousand."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One revision: its step, its problems, and how many accuracies were computed anew."""
+
+    revision: str
+    step: int | None
+    accuracies: int
+    problems: tuple[str, ...]
+
+
+def verify(name: str, *, progress: bool = True) -> list[Verified]:
+    """Checks every revision of a repo or of a run's folder.
+
+    Bytes against manifests, manifests against their branches, cards against the metrics, the kept steps against the
+    config, `step-0` against the seeded initialisation, and every accuracy measured at a revision, computed anew.
+
+    Raises:
+        ListOpsError: there is no such repo or folder, or it holds no checkpoint.
+    """
+    revisions = all_revisions(name)
+    problems = {revision: file_problems(name, revision, folder) for revision, folder in revisions.items()}
+    sound = {revision: folder for revision, folder in revisions.items() if not problems[revision]}
+    for revision, found in (family_problems(name, sound) if sound else {}).items():
+        problems[revision] += found
+    accuracies = dict.fromkeys(revisions, 0)
+    evaluations: Evaluations | None = None
+    for revision, folder in tqdm(sound.items(), desc=f"verifying {name}", unit="revision", disable=not progress):
+        config = RunConfig(**read_recipe(folder / RUN))
+        manifest = _manifest(folder)
+        if config.hash != manifest["hash"]:
+            problems[revision].append(f"{RUN} has the hash {config.hash}, the manifest says {manifest['hash']}")
+        if manifest["step"] == 0 and not _same_weights(folder, weights_of(make_model(config))):
+            problems[revision].append("its weights are not those that its seed, or its base model, gives")
+        if evaluations is None:
+            evaluations = Evaluations(
+                dataclasses.replace(config, dataset=_dataset_here(config, manifest) or GENERATED)
+            )
+        count, found = _accuracy_problems(folder, manifest["step"], evaluations)
+        accuracies[revision] = count
+        problems[revision] += found
+    if sound:
+        newest = list(sound)[-1]
+        problems[newest] += _missing_steps(sound[newest], revisions)
+    return [
+        Verified(revision, _step(folder), accuracies[revision], tuple(problems[revision]))
+        for revision, folder in revisions.items()
+    ]
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    return manifest
+
+
+def _step(folder: Path) -> int | None:
+    try:
+        return int(_manifest(folder)["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _same_weights(folder: Path, weights: dict[str, torch.Tensor]) -> bool:
+    """Whether a checkpoint's weights are these, bit for bit."""
+    saved = load_file(folder / WEIGHTS)
+    return all(torch.equal(tensor, weights[name]) for name, tensor in saved.items())
+
+
+def _missing_steps(newest: Path, revisions: dict[str, Path]) -> list[str]:
+    config, last = RunConfig(**read_recipe(newest / RUN)), _manifest(newest)["step"]
+    kept = [f"step-{step}" for step in range(last + 1) if keeps_checkpoint(config.save_steps, step)]
+    missing = [revision for revision in kept if revision not in revisions]
+    return [f"the run kept {', '.join(missing)}, which is missing"] if missing else []
+
+
+def _accuracy_problems(folder: Path, step: int, evaluations: Evaluations) -> tuple[int, list[str]]:
+    """How many accuracies were computed anew, and those that differ from what the metrics, and so the card, say."""
+    lean = load_checkpoint(str(folder)).lean
+    said: dict[str, float] = {}
+    found: dict[str, float] = {}
+    for line in read_metrics(folder):
+        if line["step"] == step and "exact_match" in line:
+            said |= _flat({measure: line[measure] for measure in ("exact_match", "answer_accuracy")})
+            found |= _flat(evaluations.scheduled(lean))
+        if line["step"] == step and "final" in line:
+            said |= _flat(line["final"])
+            found |= _flat(evaluations.final(lean))
+    wrong = [key for key in said if key not in found or abs(said[key] - found[key]) > TOLERANCE]
+    return len(said), [f"{key} is {found.get(key)}, the card says {said[key]}" for key in wrong]
+
+
+def _flat(numbers: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Nested numbers by their path."""
+    flat: dict[str, float] = {}
+    for key, value in numbers.items():
+        flat |= _flat(value, f"{prefix}{key} ") if isinstance(value, dict) else {f"{prefix}{key}": float(value)}
+    return flat
+
+
+def _dataset_here(config: RunConfig, manifest: dict[str, Any]) -> str | None:
+    """The dataset of a run as it can be read here and now; None if it lay in a folder that is not here, or has changed."""
+    if config.dataset == GENERATED:
+        return GENERATED
+    revision = manifest["data_revision"] or ""
+    if re.fullmatch(r"[0-9a-f]{40}", revision):  # of a Hub repo
+        return f"{config.dataset.partition('@')[0]}@{revision}"
+    is_here = Path(config.dataset).is_dir() and data_revision(config.dataset) == revision
+    return config.dataset if is_here else None
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A stretch of training done again, and whether it led to the same weights, bit for bit."""
+
+    start: str
+    end: str
+    steps: int
+    is_same: bool
+
+
+def replay(name: str, start: str, end: str, *, progress: bool = True) -> Replayed:
+    """Trains from one revision to a later one and compares the weights bit for bit.
+
+    `step-0` can always be the start; another revision if the run kept its state (`save_state`). A dataset that is not here
+    is built anew, at the published sizes.
+
+    Raises:
+        ListOpsError: there is no such revision, the start keeps no state or another one's, or the end is not behind it.
+    """
+    revisions = all_revisions(name)
+    for revision in (start, end):
+        if revision not in revisions:
+            raise ListOpsError(f"replay: {name!r} has no {revision!r}; it has {', '.join(revisions)}")
+    first, last = (_manifest(revisions[revision])["step"] for revision in (start, end))
+    if last <= first:
+        raise ListOpsError(f"replay: {end!r} is not behind {start!r}; a right one is: --replay step-0 step-16")
+    state = revisions[start] / STEP_STATE
+    if first and not state.is_file():
+        raise ListOpsError(f"replay: {start!r} keeps no state; start at step-0, or train with --save_state")
+    config = RunConfig(**read_recipe(revisions[start] / RUN))
+    with tempfile.TemporaryDirectory() as scratch:
+        dataset = _dataset_here(config, _manifest(revisions[start]))
+        if dataset is None:
+            dataset = f"{scratch}/data"
+            build([*config.tasks, *single_operation_tasks(config)], Path(dataset), progress=progress)
+        here = dataclasses.replace(
+            config, dataset=dataset, output_dir=f"{scratch}/run", report_to="none", resume=False, push_to_hub=False
+        )
+        run = Training(here, make_accelerator(here))
+        if first:
+            run.restore(load_state(state, config.hash, run.parameters, run.optimizer))
+        if run.step != first or not _same_weights(revisions[start], weights_of(run.model)):
+            raise ListOpsError(f"replay: the weights of {start!r} are not those that its state, or its seed, gives")
+        for _ in tqdm(range(last - first), desc=f"replaying {start} to {end}", unit="step", disable=not progress):
+            run.update()
+        same = _same_weights(revisions[end], weights_of(run.model))
+    return Replayed(start, end, last - first, same)

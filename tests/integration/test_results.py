@@ -1,0 +1,131 @@
+"""Every number that a page in results/ shows comes from the committed records, by the command that the page gives.
+
+Records and pages are read from Git's index, what the next commit holds: a sweep may be adding records while this runs.
+"""
+
+import re
+import subprocess
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from hf_listops.analysis.emergence import emergence_of
+from hf_listops.analysis.emergence_readme import SECTIONS, Results, prose, refreshed, write_results
+from hf_listops.analysis.emergence_report import digest, markdown, numbers
+from hf_listops.errors import ListOpsError
+from hf_listops.hub.records import read_records
+from hf_listops.sweep.grid import read_sweep
+
+# name of the results, and of those that they are compared with
+PAGES = {"figure1": None, "init_scale": "figure1", "shuffled": None}
+# Numbers of the rules and of the paper, which are no results.
+RULES = {"50 %", "95 %", "0.01"}
+
+
+def committed(path: str) -> bytes | None:
+    shown = subprocess.run(["git", "show", f":{path}"], cwd=ROOT, capture_output=True)
+    return shown.stdout if shown.returncode == 0 else None
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
+    """The committed results by name."""
+    folder = tmp_path_factory.mktemp("records")
+
+    def records(of: str) -> Path:
+        path = folder / f"{of}.jsonl"
+        path.write_bytes(committed(f"results/{of}/runs.jsonl") or b"")
+        return path
+
+    def planned(of: str) -> int:
+        return len(read_sweep(ROOT / "recipes" / f"{of}.yaml").runs)
+
+    return {
+        name: Results(read_records(records(name)), planned(name), read_records(records(usual)) if usual else ())
+        for name, usual in PAGES.items()
+    }
+
+
+def page(name: str) -> str:
+    text = committed(f"results/{name}/README.md")
+    assert text is not None
+    return text.decode()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_is_made_from_the_records(name: str, found: dict[str, Results]) -> None:
+    of = found[name]
+    assert page(name) == refreshed(page(name), of), f"make it again with the command in results/{name}/README.md"
+    assert f"{of.emergence.runs} of {of.planned} runs done" in page(name)
+    assert "What differs from the paper" in page(name)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pictures_and_tables_are_of_the_same_records(name: str, found: dict[str, Results]) -> None:
+    emergence = found[name].emergence
+    tables = committed(f"results/{name}/emergence.md"), committed(f"results/{name}/emergence.json")
+    assert tables == (markdown(emergence).encode(), numbers(emergence).encode())
+    pictures = re.findall(r"!\[.*?\]\((.+?)\)", page(name))
+    assert bool(pictures) == bool(emergence.runs)
+    for picture in pictures:
+        with Image.open(BytesIO(committed(f"results/{name}/{picture}") or b"")) as png:
+            assert png.info["Description"] == digest(emergence)
+        assert digest(emergence) in (committed(f"results/{name}/{picture[:-4]}.svg") or b"").decode()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_prose_holds_no_results(name: str) -> None:
+    """Decimals, percentages and thousands outside of the marked sections would be numbers without a record."""
+    text = re.sub(r"```.*?```", "", prose(page(name)), flags=re.DOTALL)
+    shown = set(re.findall(r"\d[\d,]*\.\d+|\d+ %|\d{1,3}(?:,\d{3})+|\d{3,}", text))
+    assert shown <= RULES, f"numbers that no record gives: {shown - RULES}"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_command_of_the_page_makes_it(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in a copy of the project, as the page says it, with no records and with four."""
+    from hf_listops.cli import main
+
+    (command,) = re.findall(r"^hf-listops (analyze emergence .*)$", page(name), flags=re.MULTILINE)
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    for of in PAGES:
+        folder = tmp_path / "results" / of
+        folder.mkdir(parents=True)
+        (folder / "README.md").write_text(page(of))
+    monkeypatch.chdir(tmp_path)
+    main(command.split())
+    text = (tmp_path / "results" / name / "README.md").read_text()
+    assert "**Not yet run: 0 of " in text
+    sections = dict(re.findall(r"<!-- (\w+) -->\n(.*?)\n<!-- /", text, flags=re.DOTALL))
+    assert {body for of, body in sections.items() if of not in ("progress", "figure", "verdicts")} == {"Not yet run."}
+    assert re.findall(r"\*\*(.*?)\*\*", sections.get("verdicts", "")) == ["not yet run"] * 2 * ("verdicts" in sections)
+    assert prose(text) == prose(page(name))
+    records = (committed("results/figure1/runs.jsonl") or b"").splitlines(keepends=True)[:4]
+    (tmp_path / "results" / name / "runs.jsonl").write_bytes(b"".join(records))
+    main(command.split())
+    text = (tmp_path / "results" / name / "README.md").read_text()
+    assert "**Under way: 4 of " in text
+    assert "![Exact match against total parameters, 10,000 steps](emergence-10000.png)" in text
+    assert (tmp_path / "results" / name / "emergence-10000.png").is_file()
+
+
+def test_unknown_sections_and_no_records(tmp_path: Path) -> None:
+    with pytest.raises(ListOpsError, match="there is no section 'tabel'; the sections are progress, figure"):
+        refreshed("<!-- tabel -->\n<!-- /tabel -->\n", Results(()))
+    with pytest.raises(ListOpsError, match="holds no finished run"):
+        write_results(tmp_path / "runs.jsonl", tmp_path / "out")
+
+
+def test_a_change_of_a_record_changes_the_page(found: dict[str, Results]) -> None:
+    """So that the comparison above can fail."""
+    of = found["figure1"]
+    changed = [dict(record) for record in of.records]
+    first = changed[0]
+    first["final"] = {name: {"test": {"exact_match": 0.01, "rows": 2000}} for name in first["final"]}
+    assert refreshed(page("figure1"), Results(changed, of.planned)) != refreshed(page("figure1"), of)
+    assert digest(emergence_of(changed)) != digest(of.emergence)
+    used = set(re.findall(r"<!-- (\w+) -->", "".join(map(page, PAGES))))
+    assert used == set(SECTIONS)
