@@ -8,7 +8,7 @@ import sys
 
 
 def main() -> int:
-    from hf_listops.errors import reporting_errors
+    from hf_listops.reporting import reporting_errors
 
     with reporting_errors():
         from hf_listops.training.config import parse_run_config

@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from hf_listops.cli import add_build_arguments
-from hf_listops.errors import reporting_errors
+from hf_listops.reporting import reporting_errors
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hf_listops.errors import reporting_errors
+from hf_listops.reporting import reporting_errors
 
 
 def main() -> int:

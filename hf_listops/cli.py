@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_listops.cli_hub import ROOT, add_hub_commands
-from hf_listops.errors import ListOpsError, reporting_errors
+from hf_listops.cli_hub import add_hub_commands
+from hf_listops.errors import ListOpsError
+from hf_listops.reporting import reporting_errors
 
 
 class _Parser(argparse.ArgumentParser):
@@ -151,7 +152,7 @@ def _sweep_reproduce(args: argparse.Namespace) -> None:
 def _quickstart(args: argparse.Namespace) -> None:
     from hf_listops.quickstart import quickstart
 
-    raise SystemExit(quickstart(args.out, args.root))
+    raise SystemExit(quickstart(args.out))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -223,7 +224,6 @@ def make_parser() -> argparse.ArgumentParser:
 
     quickstart = commands.add_parser("quickstart", help="watch SUM being learned inside a mix and not alone")
     quickstart.add_argument("--out", type=Path, default=Path("outputs/quickstart"), help="folder for runs and picture")
-    quickstart.add_argument("--root", type=Path, default=ROOT, help=f"folder of the embedded Hub (default {ROOT})")
     quickstart.set_defaults(run_command=_quickstart)
     return parser
 

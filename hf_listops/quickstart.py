@@ -10,19 +10,21 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hf_listops.errors import ListOpsError, reporting_errors
+from hf_listops.errors import ListOpsError
 from hf_listops.hub.run_folder import finished_line
+from hf_listops.reporting import reporting_errors
 from hf_listops.sweep.runner import show_progress
 from hf_listops.training.config import RunConfig, read_recipe
 from hf_listops.training.evaluations import single_operation_tasks
 
 RECIPES = (Path("recipes/quickstart.yaml"), Path("recipes/quickstart_sum.yaml"))
+HUB = "hub"
 EARLY = "step-16"  # a revision to compare the final state with
 EXPRESSIONS = ("[SUM 3 9 ]", "[MAX 4 [SUM 7 8 2 ] [MED 1 9 5 ] ]", "[SUM [MED 6 2 8 ] [SUM 4 7 ] 5 ]")
 
 
-def quickstart(out: Path, root: Path) -> int:
-    """Runs the quickstart against an embedded Hub whose folder is `root`. Returns its exit code.
+def quickstart(out: Path) -> int:
+    """Runs the quickstart against an embedded Hub in `out/hub`. Returns its exit code.
 
     Safe to repeat: what is there is used, an unfinished run goes on. Run from the project's root, where `train.py` is.
 
@@ -34,7 +36,7 @@ def quickstart(out: Path, root: Path) -> int:
     for needed in (Path("train.py"), *RECIPES):
         if not needed.is_file():
             raise ListOpsError(f"quickstart: {str(needed)!r} is not here; run it from the root of a clone")
-    with running(root) as hub:
+    with running(out / HUB) as hub:
         # Clients read their settings once, at import: so the rest is a process of its own, kept to this Hub.
         environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
         return execute([sys.executable, "-m", __name__, str(out)], hub, {**environment, **hub.environment})
@@ -54,7 +56,7 @@ def publish_and_compare(out: Path) -> None:
     configs = [RunConfig(**{**read_recipe(recipe), "output_dir": None}) for recipe in RECIPES]
     folders = [out / str(config.run_name) for config in configs]
     data = Path(configs[0].dataset)
-    say(f"A Hub of your own at {constants.ENDPOINT}; afterwards: hf-listops hub serve\n\n")
+    say(f"A Hub of your own at {constants.ENDPOINT}; later: hf-listops hub serve --root {out / HUB}\n\n")
     say(f"1. Data: 100,000 rows a task in {data}, then on the Hub\n")
     tasks = [task for config in configs for task in (*config.tasks, *single_operation_tasks(config))]
     say(f"   datasets/{push_data(list(dict.fromkeys(tasks)), data).repo_id}\n")
@@ -74,7 +76,8 @@ def publish_and_compare(out: Path) -> None:
     for folder, where in zip(folders, ("inside the mix", "alone"), strict=True):
         last = finished_line(folder) or {}
         say(f"  {where:<15} {last['final']['sum-mod10-depth2']['test']['exact_match']:.3f}   {folder}\n")
-    say(f"\nThe picture: {picture}\nNext: hf-listops hub exec -- hf-listops solve {names[0]} '[SUM 1 [MAX 2 3 ] ]'\n")
+    say(f"\nThe picture: {picture}\n")
+    say(f"Next: hf-listops hub exec --root {out / HUB} -- hf-listops solve {names[0]} '[SUM 1 [MAX 2 3 ] ]'\n")
     say("      accelerate launch train.py recipes/quickstart.yaml --seed 1 --n_embd 48\n")
 
 

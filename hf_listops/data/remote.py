@@ -36,7 +36,8 @@ def local_folder(name: str, kind: str = "model", patterns: Sequence[str] | None 
     from huggingface_hub import snapshot_download
 
     repo_id, revision = split_revision(name)
-    with explained(repo_id, kind, revision), no_hub_bars():
+    # One process at a time: the library removes and makes its links anew while another process may be reading them.
+    with explained(repo_id, kind, revision), no_hub_bars(), _lock(repo_id, kind):
         return Path(
             snapshot_download(
                 repo_id,
@@ -45,6 +46,17 @@ def local_folder(name: str, kind: str = "model", patterns: Sequence[str] | None 
                 allow_patterns=None if patterns is None else list(patterns),
             )
         )
+
+
+@contextmanager
+def _lock(repo_id: str, kind: str) -> Iterator[None]:
+    from filelock import FileLock
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"listops-{kind}s--{repo_id.replace('/', '--')}.lock"):
+        yield
 
 
 @contextmanager
@@ -110,8 +122,8 @@ def explained(
         cached = _cached(repo_id, kind)
         there = f"it holds {', '.join(cached)}" if cached else "it holds nothing of it"
         raise ListOpsError(
-            f"{kind}: {shown} is not in the cache, or not all of it ({there}), and HF_HUB_OFFLINE is set; load it once while "
-            "online"
+            f"{kind}: {shown} is no folder and not in the cache, or not all of it ({there}), and HF_HUB_OFFLINE is set; load "
+            "it once while online"
         ) from None
     except EntryNotFoundError as error:
         raise ListOpsError(f"{kind}: {shown} lacks a file: {' '.join(str(error).split())[:160]}") from None

@@ -3,9 +3,15 @@
 import json
 import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import sysconfig
+import urllib.request
+import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,34 +40,154 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("train.py", "recipes", "dataset_scripts", "Makefile", "pyproject.toml", "constraints.txt"):
         source = ROOT / name
         shutil.copytree(source, here / name) if source.is_dir() else shutil.copy(source, here / name)
+    for name in ("hf_listops", "model_cards", "pretrained"):
+        (here / name).symlink_to(ROOT / name)
     for recipe in (here / "recipes").glob("quickstart*.yaml"):
         fields = yaml.safe_load(recipe.read_text()) | {"max_steps": 20, "eval_rows": 20}
         recipe.write_text(yaml.safe_dump(fields))
+    (here / ".venv").mkdir()
+    (here / ".venv" / "installed").touch()
+    (here / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
     return here
 
 
-def test_every_command_runs_in_order(place: Path) -> None:
-    """As a user would, from top to bottom. `make test` is what runs this; `make quickstart` runs with its set-up done."""
-    (place / ".venv").mkdir()
-    (place / ".venv" / "installed").touch()
-    (place / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
-    env = {**os.environ, "TQDM_DISABLE": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+@pytest.fixture(scope="module")
+def environment() -> dict[str, str]:
+    """A user's: no variable of Hugging Face is set but those that keep a test from waiting."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**kept, "PATH": path, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+
+
+@pytest.fixture(scope="module")
+def exports(place: Path, environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The README's Hub, at a free port: what it says is to be pasted into the shell."""
+    (command,) = [line for text in blocks("bash") for line in text.splitlines() if "hub serve" in line]
+    call = [*shlex.split(command), "--port", "0"]
+    with subprocess.Popen(call, cwd=place, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            lines = []
+            for line in server.stdout:
+                assert line.startswith("export "), line
+                lines.append(line)
+                if "NO_PROXY" in line:  # the last
+                    break
+            assert server.poll() is None, "the Hub did not start"
+            yield dict(shlex.split(line)[1].split("=", 1) for line in lines)
+        finally:
+            server.send_signal(signal.SIGINT)
+            assert server.wait(timeout=60) == 0
+
+
+def run(call: list[str], place: Path, env: dict[str, str]) -> str:
+    """Runs a command to its end, which must be a good one; what it prints."""
+    result = subprocess.run(call, capture_output=True, text=True, cwd=place, env=env, timeout=400)
+    assert result.returncode == 0, f"{call}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+def test_the_quickstart_runs_and_can_be_repeated(place: Path, environment: dict[str, str]) -> None:
+    first, again = (run(["make", "quickstart"], place, environment) for _ in range(2))
+    picture = place / "outputs" / "quickstart" / "learning_curves.png"
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    for said in (first, again):
+        assert "hf-listops/listops-max-med-sum-mod10-depth2-d32-l2-h1-s0@step-16\n" in said
+        assert said.count("inside the mix") == 1
+    repos = place / "outputs" / "quickstart" / "hub" / "repos"
+    refs = repos / "models/hf-listops/listops-sum-mod10-depth2-d32-l2-h1-s0/refs/heads"
+    assert {path.name for path in refs.iterdir()} == {"main", *(f"step-{n}" for n in (0, 1, 2, 4, 8, 16))}
+    assert (repos / "datasets/hf-listops/listops").is_dir()
+
+
+def test_every_command_runs_in_order(place: Path, environment: dict[str, str], exports: dict[str, str]) -> None:
+    """As a user would, from top to bottom. `make test` is what runs this, `make quickstart` and the Hub have run above."""
+    env = {**environment, **exports}
     ran = []
     for language, text in re.findall(r"```(bash|python)\n(.*?)```", README, flags=re.DOTALL):
         commands = text.splitlines() if language == "bash" else [text]
         for command in commands:
-            if command.startswith("make test"):
+            if command.startswith(("make ", "hf-listops hub serve")):
                 continue
-            call = ["bash", "-c", command] if language == "bash" else [sys.executable, "-c", command]
-            result = subprocess.run(call, capture_output=True, text=True, cwd=place, env=env, timeout=400)
-            assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+            run(["bash", "-c", command] if language == "bash" else [sys.executable, "-c", command], place, env)
             ran.append(command.split()[0])
-    assert ran.count("make") == 1
-    assert ran.count("accelerate") == 2
-    picture = place / "outputs" / "quickstart" / "learning_curves.png"
-    assert picture.read_bytes()[:4] == b"\x89PNG"
-    again = subprocess.run(["make", "quickstart"], capture_output=True, text=True, cwd=place, env=env, timeout=400)
-    assert again.returncode == 0, again.stderr  # safe to repeat
+    assert ran.count("accelerate") == 1
+    assert ran.count("from") == 2
+
+
+GUARD = """
+import os, socket
+def check(address):
+    host = address[0] if isinstance(address, tuple) else address
+    if isinstance(host, bytes):
+        host = host.decode()
+    if isinstance(host, str) and host not in ("127.0.0.1", "::1", "localhost", "", "0.0.0.0") and not host.startswith("/"):
+        with open(os.environ["GUARD_LOG"], "a") as log:
+            log.write(host + "\\n")
+        raise OSError("the guard lets nothing leave this machine: " + host)
+def guarded(call):
+    def wrapper(first, *rest, **options):
+        check(rest[0] if isinstance(first, socket.socket) else first)
+        return call(first, *rest, **options)
+    return wrapper
+socket.getaddrinfo = guarded(socket.getaddrinfo)
+socket.gethostbyname = guarded(socket.gethostbyname)
+socket.socket.connect = guarded(socket.socket.connect)
+socket.socket.connect_ex = guarded(socket.socket.connect_ex)
+"""
+NOT_PUBLIC = ("hf_listops", "__editable__", "_hf_listops", "dulwich", "starlette", "uvicorn")
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the public libraries alone, in which no socket leaves this machine."""
+    home = tmp_path_factory.mktemp("public") / "venv"
+    venv.create(home, with_pip=False, symlinks=True)
+    (packages,) = (home / "lib").glob("python*/site-packages")
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if not path.name.startswith(NOT_PUBLIC) and not (packages / path.name).exists():
+            (packages / path.name).symlink_to(path)
+    (packages / "sitecustomize.py").write_text(GUARD)
+    launcher = home / "bin" / "accelerate"
+    launcher.write_text(
+        f"#!{home}/bin/python\nfrom accelerate.commands.accelerate_cli import main\nraise SystemExit(main())\n"
+    )
+    launcher.chmod(0o755)
+    return home
+
+
+def test_the_three_flows_need_only_public_libraries(
+    place: Path, environment: dict[str, str], exports: dict[str, str], public: Path, tmp_path: Path
+) -> None:
+    """Loading data, training with a push, loading a step: from the README, with a cache of their own, behind a guard."""
+    log = tmp_path / "guard.log"
+    log.touch()
+    path = f"{public / 'bin'}:/usr/bin:/bin"
+    env = {**environment, **exports, "PATH": path, "HF_HOME": str(tmp_path / "hf"), "GUARD_LOG": str(log)}
+    python = str(public / "bin" / "python")
+    missing = subprocess.run(
+        [python, "-c", "import hf_listops"], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert "No module named 'hf_listops'" in missing.stderr
+    blocked = "import urllib.request as u; u.urlopen('http://example.invalid')"
+    assert (
+        "lets nothing leave" in subprocess.run([python, "-c", blocked], env=env, capture_output=True, text=True).stderr
+    )
+    assert log.read_text() == "example.invalid\n"
+    log.write_text("")
+    data, step = blocks("python")
+    assert "load_dataset" in data
+    assert "'depth': " in run([python, "-c", data], tmp_path, env)
+    (launch,) = [line for text in blocks("bash") for line in text.splitlines() if "--push_to_hub" in line]
+    assert launch.startswith("accelerate launch train.py ")
+    run([*shlex.split(launch), "--seed", "7"], place, env)  # train.py finds hf_listops beside it
+    pushed = f"{exports['HF_ENDPOINT']}/api/models/hf-listops/listops-max-med-sum-mod10-depth2-d48-l2-h1-s7/refs"
+    with urllib.request.urlopen(pushed) as answer:
+        branches = {ref["name"] for ref in json.load(answer)["branches"]}
+    assert branches == {"main", *(f"step-{n}" for n in (0, 1, 2, 4, 8, 16))}
+    assert 'revision="step-' in step
+    assert "[MAX 7 4 9 ] = " in run([python, "-c", step], tmp_path, env)
+    assert set(log.read_text().split()) <= {"datasets-server.127.0.0.1"}
 
 
 def test_the_curriculum_shown_is_one(place: Path) -> None:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
+import re
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from dulwich.errors import NotGitRepository
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -28,6 +29,8 @@ from hf_listops.hub.server.errors import HubError, repo_not_found
 from hf_listops.hub.server.grammar import SHA256
 from hf_listops.hub.server.root import HubRoot
 
+_log = logging.getLogger(__name__)
+_HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 Handler = Callable[[Call], Response]
 _SMALL_BODY, _COMMIT_BODY = 16 << 20, 512 << 20  # bytes at most
 
@@ -52,6 +55,7 @@ class Hub:
             path=request.path_params,
             kind=kind,
             body=body,
+            is_head=request.method == "HEAD",
         )
 
     async def answer(self, request: Request, handler: Handler, kind: str, most_bytes: int) -> Response:
@@ -59,7 +63,7 @@ class Hub:
         user = self.users.authenticate(request.headers.get("authorization"))
         if request.method in ("GET", "HEAD"):
             return await run_in_threadpool(handler, self.call(request, kind, user))
-        size = 0
+        size, most_bytes = 0, most_bytes if user else min(most_bytes, _SMALL_BODY)
         with tempfile.NamedTemporaryFile(dir=self.root.folder / "tmp") as file:
             async for chunk in request.stream():
                 size += len(chunk)
@@ -95,21 +99,26 @@ async def guarded(request: Request, answer: Awaitable[Response]) -> Response:
         failure = error
     except (NotGitRepository, FileNotFoundError):  # the repo was deleted or moved while we looked
         failure = repo_not_found()
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        failure = HubError(507, "the Hub's disk is full; nothing was changed")
+    except ClientDisconnect:
+        failure = HubError(400, "the client went away")  # nobody reads it
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            failure = HubError(507, "the Hub's disk is full; nothing was changed")
+        else:
+            _log.exception("%s %s failed", request.method, request.scope["path"])
+            failure = HubError(500, "the Hub failed; why is in what it printed")
     return error_response(failure, anonymous="authorization" not in request.headers)
 
 
 def error_response(error: HubError, anonymous: bool = False) -> Response:
     """The error as the clients read it: in headers, and once more in the body."""
     status = 401 if anonymous and error.code == "RepoNotFound" else error.status
-    message = error.message.encode("ascii", "backslashreplace").decode()
-    headers = {**error.headers, "X-Error-Message": "".join(c if c.isprintable() else " " for c in message)}
+    text = error.message.encode("utf-8", "backslashreplace").decode()
+    shown = text[:1000].encode("ascii", "backslashreplace").decode()
+    headers = {**error.headers, "X-Error-Message": "".join(c if c.isprintable() else " " for c in shown)}
     if error.code:
         headers["X-Error-Code"] = error.code
-    return JSONResponse({"error": error.message, **error.body}, status, headers)
+    return JSONResponse({"error": text, **error.body}, status, headers)
 
 
 class Gate:
@@ -124,19 +133,24 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            named = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-            if not self._is_ours(named):
-                refused = HubError(421, f"{named!r} is not the name of this Hub; call it by its address")
+            names = [value.decode("latin-1") for key, value in scope["headers"] if key == b"host"]
+            if len(names) != 1 or not self._is_ours(names[0]):
+                refused = HubError(421, f"{', '.join(names)!r} is not the name of this Hub; call it by its address")
                 return await error_response(refused)(scope, receive, send)
-            scope = {**scope, "path": scope["raw_path"].decode("ascii", "replace")}
+            if not scope["raw_path"].isascii():
+                return await error_response(HubError(400, "the address is not percent-encoded"))(scope, receive, send)
+            scope = {**scope, "path": scope["raw_path"].decode()}
         await self.app(scope, receive, send)
 
     def _is_ours(self, named: str) -> bool:
+        parts = _HOST.fullmatch(named)
+        if parts is None:
+            return False
+        name = parts["name"].lower()
+        if name in ("localhost", self.host.lower()):
+            return True
         try:
-            name = urlsplit(f"//{named}").hostname or ""
-            if name in ("localhost", self.host.lower()):
-                return True
-            ipaddress.ip_address(name)
+            ipaddress.ip_address(name.strip("[]"))
         except ValueError:
             return False
         return True
@@ -200,7 +214,9 @@ def make_app(root: HubRoot, users: Users, host: str) -> ASGIApp:
         add("POST", f"{git}/verify", uploads.lfs_verify, kind)
         add_upload(f"{git}/objects/{{oid}}", kind)
         add("GET", f"/{prefix}{{ns}}/{{name}}/resolve/{{rev}}/{{path:path}}", content.resolve, kind)
-    return Gate(Starlette(routes=routes, exception_handlers={404: _no_such_address, 405: _no_such_address}), host)
+    app = Starlette(routes=routes, exception_handlers={404: _no_such_address, 405: _no_such_address})
+    app.router.redirect_slashes = False
+    return Gate(app, host)
 
 
 async def _no_such_address(request: Request, error: Exception) -> Response:

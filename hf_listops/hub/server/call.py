@@ -34,6 +34,7 @@ class Call:
     path: Mapping[str, str]
     kind: str = "model"
     body: Path | None = None
+    is_head: bool = False
 
     def segment(self, name: str) -> str:
         """A part of the path, decoded."""
@@ -94,15 +95,21 @@ class Call:
         if not user.may_write(namespace):
             raise HubError(403, f"the token of {user.name!r} has no right to write to the namespace {namespace!r}")
 
-    def page(self, items: Sequence[T]) -> tuple[list[T], dict[str, str]]:
-        """The part of a list that was asked for (`limit`, `cursor`), and the `Link` to the next one."""
+    def page(self, items: Sequence[T], commit: str | None = None) -> tuple[list[T], dict[str, str]]:
+        """The part of a list that was asked for (`limit`, `cursor`), and the `Link` to the next one.
+
+        The parts of what is in a `commit` (`/api/{kind}s/{ns}/{name}/tree/{rev}…`) belong together if the branch moves.
+        """
         start = whole_number(self.query.get("cursor"), 0)
         limit = max(1, min(_PAGE, whole_number(self.query.get("limit"), _PAGE)))
         rest = len(items) - (start + limit)
         if rest <= 0:
             return list(items[start:]), {}
         query = [(key, value) for key, value in self.query.multi_items() if key != "cursor"]
-        address = f"{self.endpoint}{self.raw_path}?{urlencode([*query, ('cursor', str(start + limit))])}"
+        segments = self.raw_path.split("/")
+        if commit is not None:
+            segments[6] = commit
+        address = f"{self.endpoint}{'/'.join(segments)}?{urlencode([*query, ('cursor', str(start + limit))])}"
         return list(items[start : start + limit]), {"Link": f'<{address}>; rel="next"'}
 
     def address(self, kind: str, repo_id: str) -> str:
@@ -123,6 +130,22 @@ def text_of(body: Mapping[str, Any], field: str, default: str | None = None) -> 
     """A text of a JSON body. Raises `HubError` 400 if it is missing or no text."""
     value = body.get(field)
     value = default if value is None else value
-    if not isinstance(value, str):
-        raise HubError(400, f"{field}: {value!r} is not a text")
+    if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise HubError(400, f"{field}: {value!r:.200} is not a text")
+    return value
+
+
+def objects_of(body: Mapping[str, Any], field: str) -> list[dict[str, Any]]:
+    """A list of objects of a JSON body. Raises `HubError` 400 if it is missing or none."""
+    value = body.get(field)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise HubError(400, f"{field}: not a list of objects")
+    return value
+
+
+def bytes_of(body: Mapping[str, Any], most: int) -> int:
+    """The `size` of a JSON body, in bytes. Raises `HubError` 400 if it is missing or none."""
+    value = body.get("size")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise HubError(400, f"size: {value!r:.200} is not a number of bytes up to {most}")
     return value

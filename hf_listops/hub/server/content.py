@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -12,8 +12,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from hf_listops.hub.server.call import Call, text_of, whole_number
 from hf_listops.hub.server.errors import HubError, entry_not_found
 from hf_listops.hub.server.lfs import read_range
+from hf_listops.hub.server.reading import Entry, Reader
 from hf_listops.hub.server.repos import date_of
-from hf_listops.hub.server.repository import MAIN, Entry, Repository
+from hf_listops.hub.server.repository import MAIN
+
+_RANGE = re.compile(r"bytes=\s*(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})\s*")
 
 
 def refs(call: Call) -> Response:
@@ -69,11 +72,12 @@ def merge(call: Call) -> Response:
 
 def history(call: Call) -> Response:
     git = call.repo().repository
+    at = git.resolve(call.segment("rev"))
     commits = [
         {**_commit_info(oid, commit), "message": _description(commit), "authors": [{"user": _author(commit)}]}
-        for oid, commit in git.history(git.resolve(call.segment("rev")))
+        for oid, commit in git.history(at)
     ]
-    page, headers = call.page(commits)
+    page, headers = call.page(commits, at)
     return JSONResponse(page, headers=headers)
 
 
@@ -96,7 +100,7 @@ def tree(call: Call) -> Response:
     commit = git.resolve(revision)
     folder = call.segment("path").strip("/")
     recursive = call.query.get("recursive", "").lower() == "true"
-    page, headers = call.page(list(git.entries(commit, folder, recursive)))
+    page, headers = call.page(list(git.entries(commit, folder, recursive)), commit)
     return JSONResponse(_shown(git, commit, page, call.query.get("expand", "")), headers=headers)
 
 
@@ -112,7 +116,7 @@ def paths_info(call: Call) -> Response:
     return JSONResponse(_shown(git, commit, found, form.get("expand", [""])[0]))
 
 
-def _shown(git: Repository, commit: str, entries: list[Entry], expand: str) -> list[dict[str, Any]]:
+def _shown(git: Reader, commit: str, entries: list[Entry], expand: str) -> list[dict[str, Any]]:
     """Entries of a tree, with their last commits if asked for."""
     last = git.last_commits(commit, [entry.path for entry in entries]) if expand.lower() == "true" else {}
     shown = []
@@ -146,32 +150,36 @@ def resolve(call: Call) -> Response:
     }
     if entry.lfs is not None:
         headers |= {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": str(entry.size)}
-    start, stop = _range(call.headers.get("range"), entry.size)
-    status = 200
-    if (start, stop) != (0, entry.size):
-        status, headers["Content-Range"] = 206, f"bytes {start}-{stop - 1}/{entry.size}"
+    same = call.headers.get("if-range", headers["ETag"]) == headers["ETag"]  # or the client has parts of another file
+    part = _range(call.headers.get("range", ""), entry.size) if same else None
+    status, (start, stop) = (200, (0, entry.size)) if part is None else (206, part)
+    if part is not None:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{entry.size}"
     headers["Content-Length"] = str(stop - start)
     media_type = "application/octet-stream"
+    if call.is_head:
+        return Response(None, status, headers, media_type)
     if entry.lfs is not None:
-        blob = git.lfs.path(entry.lfs.sha256)
-        pieces: Iterator[bytes] = read_range(blob, start, stop)
+        pieces = read_range(git.lfs.path(entry.lfs.sha256), start, stop)
         return StreamingResponse(pieces, status, headers, media_type)
     return Response(git.blob(entry.oid)[start:stop], status, headers, media_type)
 
 
-def _range(header: str | None, size: int) -> tuple[int, int]:
-    """The bytes asked for, from the first to before the last; all of them if not one plain range is asked for.
+def _range(header: str, size: int) -> tuple[int, int] | None:
+    """The bytes asked for, from the first to before the last; None if not one plain range is asked for.
 
     Raises:
-        HubError: 416 if the range begins behind the end.
+        HubError: 416 if there are none of them.
     """
-    unit, _, asked = (header or "").partition("=")
-    first, dash, last = asked.strip().partition("-")
-    if unit.strip() != "bytes" or not dash or "," in asked or not (first + last).isdigit():
-        return 0, size
-    if not first:
-        return max(0, size - int(last)), size
-    stop = min(size, int(last) + 1) if last else size
-    if int(first) >= size:
+    asked = _RANGE.fullmatch(header)
+    if asked is None or asked["first"] == asked["last"] == "":
+        return None
+    if asked["first"]:
+        start, stop = int(asked["first"]), min(size, int(asked["last"]) + 1) if asked["last"] else size
+        if asked["last"] and int(asked["last"]) < start:
+            return None
+    else:
+        start, stop = max(0, size - int(asked["last"])), size
+    if start >= stop:
         raise HubError(416, f"the file has {size} bytes", headers={"Content-Range": f"bytes */{size}"})
-    return (int(first), stop) if stop > int(first) else (0, size)
+    return start, stop

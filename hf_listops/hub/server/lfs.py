@@ -22,6 +22,11 @@ _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:(?P<sha256>[0-9a-f]{64})\nsize (?P<size>\d+)\n"
 )
 _LONGEST_POINTER = 200
+GITATTRIBUTES = ".gitattributes"
+_LONGEST_ATTRIBUTES, _LONGEST_LINE = (
+    1 << 20,
+    2048,
+)  # bytes; git ignores longer lines, and `git fsck` does not like them
 LARGE = 1 << 20  # bytes from which any file is kept outside git
 MOST_BYTES = 5 << 30  # of one file, as on huggingface.co in one upload
 _EXTENSIONS = (
@@ -53,10 +58,16 @@ def tracks(attributes: bytes, path: str) -> bool:
     return match_path(patterns, path.encode()).get(b"filter") == b"lfs"
 
 
+def check_attributes(path: str, content: bytes) -> None:
+    """Raises `HubError` 400 for a `.gitattributes` that git would not read."""
+    if len(content) > _LONGEST_ATTRIBUTES or any(len(line) >= _LONGEST_LINE for line in content.split(b"\n")):
+        raise HubError(400, f"{path!r} has more than {_LONGEST_ATTRIBUTES} bytes, or a line of {_LONGEST_LINE}")
+
+
 def attribute_line(path: str) -> bytes:
-    """The line of `.gitattributes` that keeps one path outside git."""
-    escaped = re.sub(r"([\\*?\[\]])", r"\\\1", path).replace(" ", "[[:space:]]")
-    return f"/{escaped} filter=lfs diff=lfs merge=lfs -text\n".encode()
+    """The line of `.gitattributes` that keeps one path outside git; `?` is any letter, as some would need quotes."""
+    plain = re.sub(r"[^\w./-]", "?", path)
+    return f"/{plain} filter=lfs diff=lfs merge=lfs -text\n".encode()
 
 
 class LfsStore:
@@ -64,6 +75,14 @@ class LfsStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @property
+    def incoming(self) -> Path:
+        """Where blobs lie until they are whole."""
+        return self.folder / "incoming"
+
+    def create(self) -> None:
+        self.incoming.mkdir(parents=True)
 
     def path(self, sha256: str) -> Path:
         return self.folder / sha256[:2] / sha256[2:4] / sha256
@@ -88,10 +107,8 @@ class Incoming:
 
     def __init__(self, store: LfsStore, sha256: str, size: int) -> None:
         self.target, self.sha256, self.size = store.path(sha256), sha256, size
-        scratch = store.folder / "incoming"
-        scratch.mkdir(parents=True, exist_ok=True)
         self.digest, self.received = hashlib.sha256(), 0
-        self.file: IO[bytes] = tempfile.NamedTemporaryFile(dir=scratch, delete=False)  # noqa: SIM115 (closed by finish or discard)
+        self.file: IO[bytes] = tempfile.NamedTemporaryFile(dir=store.incoming, delete=False)  # noqa: SIM115 (closed by finish or discard)
 
     def write(self, chunk: bytes) -> None:
         """Raises `HubError` 413 at the first byte too many."""
@@ -108,9 +125,11 @@ class Incoming:
         self.file.flush()
         os.fsync(self.file.fileno())
         self.file.close()
-        self.target.parent.mkdir(parents=True, exist_ok=True)
+        inner, outer = self.target.parent, self.target.parent.parent
+        for folder in (outer, inner):  # and not those above, which are gone if the repo was deleted or moved
+            folder.mkdir(exist_ok=True)
         os.replace(self.file.name, self.target)
-        for folder in (self.target.parent, self.target.parent.parent, self.target.parent.parent.parent):
+        for folder in (inner, outer, outer.parent):
             sync_folder(folder)
 
     def discard(self) -> None:
@@ -121,8 +140,12 @@ class Incoming:
 
 
 def read_range(path: Path, start: int, stop: int) -> Iterator[bytes]:
-    """The bytes of a file from `start` to before `stop`, in pieces."""
-    with open(path, "rb") as file:
+    """The bytes of a file from `start` to before `stop`, in pieces. The file is opened now, and may be deleted then."""
+    return _pieces(open(path, "rb"), start, stop)
+
+
+def _pieces(opened: IO[bytes], start: int, stop: int) -> Iterator[bytes]:
+    with opened as file:
         file.seek(start)
         while start < stop and (piece := file.read(min(1 << 20, stop - start))):
             start += len(piece)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,8 +12,9 @@ from starlette.responses import JSONResponse, Response
 from hf_listops.hub.server.call import Call, text_of
 from hf_listops.hub.server.errors import HubError, repo_not_found
 from hf_listops.hub.server.front_matter import errors_of, metadata_of
-from hf_listops.hub.server.grammar import REPO_TYPES
-from hf_listops.hub.server.repository import MAIN, Entry
+from hf_listops.hub.server.grammar import checked_kind
+from hf_listops.hub.server.reading import Entry
+from hf_listops.hub.server.repository import MAIN
 from hf_listops.hub.server.root import Hosted
 
 _README = "README.md"
@@ -46,9 +47,7 @@ def whoami(call: Call) -> Response:
 
 def _addressed(call: Call, body: dict[str, Any]) -> tuple[str, str]:
     """Kind and id of the repo that a body of `create` or `delete` names."""
-    kind, name = text_of(body, "type", "model"), text_of(body, "name")
-    if kind not in REPO_TYPES:
-        raise HubError(400, f"type: {kind!r} is none of {', '.join(REPO_TYPES)}")
+    kind, name = checked_kind(text_of(body, "type", "model")), text_of(body, "name")
     owner = text_of(body, "organization", call.signed_in().name)
     return kind, name if "/" in name else f"{owner}/{name}"
 
@@ -88,7 +87,7 @@ def delete(call: Call) -> Response:
 
 def move(call: Call) -> Response:
     body = call.json()
-    kind = text_of(body, "type", "model")
+    kind = checked_kind(text_of(body, "type", "model"))
     repo, target = _visible(call, kind, text_of(body, "fromRepo")), text_of(body, "toRepo")
     for namespace in (repo.namespace, target.split("/")[0]):
         call.check_write(namespace)
@@ -106,8 +105,7 @@ def _visible(call: Call, kind: str, repo_id: str) -> Hosted:
 def settings(call: Call) -> Response:
     repo, body = call.writable_repo(), call.json()
     changed = {"visibility": _visibility(body)} if {"visibility", "private"} & set(body) else {}
-    call.root.set(repo, changed)
-    return JSONResponse({"private": {**repo.settings, **changed}["visibility"] == "private"})
+    return JSONResponse({"private": call.root.set(repo, changed)["visibility"] == "private"})
 
 
 def auth_check(call: Call) -> Response:
@@ -190,7 +188,7 @@ def _evaluation_results(contents: Iterable[bytes]) -> list[dict[str, Any]]:
     return found
 
 
-def _tags(kind: str, card: dict[str, Any]) -> Iterable[str]:
+def _tags(kind: str, card: Mapping[str, Any]) -> Iterable[str]:
     """The tags of a repo, as the Hub makes them from its card."""
     own = card.get("tags")
     seen = [tag for tag in own if isinstance(tag, str)] if isinstance(own, list) else []

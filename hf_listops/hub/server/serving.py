@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import signal
 import socket
@@ -79,8 +80,16 @@ def running(
         try:
             shown = f"[{host}]" if ":" in host else host
             config = uvicorn.Config(
-                make_app(hub, Users(known), host), log_level="error", access_log=False, lifespan="off", ws="none"
+                make_app(hub, Users(known), host),
+                log_level="error",
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                proxy_headers=False,
+                timeout_keep_alive=60,  # clients that compute between two requests keep their connection
+                timeout_graceful_shutdown=5,
             )
+            logging.getLogger("dulwich").setLevel(logging.ERROR)  # it warns of patterns in a user's .gitattributes
             server = _Server(config)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
             thread.start()
@@ -122,30 +131,31 @@ def execute(command: Sequence[str], hub: Running, environment: Mapping[str, str]
 
     Ctrl-C reaches the command through the terminal, SIGTERM is passed on; the Hub stops when the command has.
     """
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    started: list[subprocess.Popen[bytes]] = []
+    terminated = threading.Event()
+
+    def pass_on(number: int, frame: object) -> None:
+        terminated.set()
+        for process in started:
+            process.send_signal(number)
+
+    handlers = {signal.SIGINT: lambda number, frame: None, signal.SIGTERM: pass_on}  # a command does not inherit them
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        process = subprocess.Popen(
-            list(command),
-            env={**hub.environment, **environment},
-            preexec_fn=_default_signals,
-        )
+        process = subprocess.Popen(list(command), env={**hub.environment, **environment})
+        started.append(process)
+        if terminated.is_set():  # before there was a process to tell
+            process.terminate()
+        code = process.wait()
     except OSError as error:
         raise ListOpsError(
             f"command: {command[0]!r} cannot be run ({error.strerror}); a right one is: "
             "hf-listops hub exec -- hf auth whoami"
         ) from None
-    else:
-        signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
-        code = process.wait()
-        return 128 - code if code < 0 else code
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _default_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+    return 128 - code if code < 0 else code
 
 
 def exports(hub: Running) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from dulwich.ignore import IgnoreFilter
 from starlette.responses import JSONResponse, Response
 
-from hf_listops.hub.server.call import PREFIXES, Call, text_of
+from hf_listops.hub.server.call import PREFIXES, Call, bytes_of, objects_of, text_of
 from hf_listops.hub.server.errors import HubError
 from hf_listops.hub.server.grammar import SHA256, checked_path
 from hf_listops.hub.server.lfs import MOST_BYTES, Pointer
@@ -23,9 +23,9 @@ _XET = "this Hub takes no Xet uploads: set HF_HUB_DISABLE_XET=1 before Python st
 
 
 def xet_token(call: Call) -> Response:
-    """Refuses Xet in words that a client shows."""
+    """Refuses Xet. Of an answer its client shows nothing but the address, so that this has to say what to do."""
     call.repo()
-    raise HubError(400, _XET)
+    raise HubError(307, _XET, headers={"Location": f"{call.endpoint}/api/no-xet-uploads/set/HF_HUB_DISABLE_XET=1"})
 
 
 def preupload(call: Call) -> Response:
@@ -33,17 +33,12 @@ def preupload(call: Call) -> Response:
     body = call.json()
     git = call.writable_repo().repository
     commit = git.resolve(call.segment("rev"))
-    files = body.get("files")
-    if not isinstance(files, list):
-        raise HubError(400, "files: not a list")
     rules = body.get("gitIgnore")
     rules = git.read(commit, ".gitignore") if rules is None else text_of(body, "gitIgnore").encode()
     ignored = IgnoreFilter((rules or b"").splitlines())
     answers = []
-    for file in files:
-        path, size = checked_path(text_of(file, "path")), file.get("size")
-        if not isinstance(size, int):
-            raise HubError(400, f"size: {size!r} of {path!r} is not a number of bytes")
+    for file in objects_of(body, "files"):
+        path, size = checked_path(text_of(file, "path")), bytes_of(file, MOST_BYTES)
         try:
             entry = git.entry(commit, path)
             oid = entry.lfs.sha256 if entry.lfs else entry.oid
@@ -64,16 +59,15 @@ def lfs_batch(call: Call) -> Response:
     """Where to put large files. One that this repo has already needs no upload."""
     body = call.json()
     if body.get("operation") != "upload":
-        raise HubError(400, f"operation: {body.get('operation')!r} is not 'upload'; files are read from /resolve/")
+        raise HubError(
+            400, f"operation: {body.get('operation')!r:.200} is not 'upload'; files are read from /resolve/"
+        )
     repo = call.writable_repo()
-    objects = body.get("objects")
-    if not isinstance(objects, list):
-        raise HubError(400, "objects: not a list")
     answers = []
-    for asked in objects:
-        oid, size = text_of(asked, "oid"), asked.get("size")
-        if not SHA256.fullmatch(oid) or not isinstance(size, int) or not 0 <= size <= MOST_BYTES:
-            raise HubError(400, f"objects: {asked!r} is no sha256 with a size of at most {MOST_BYTES} bytes")
+    for asked in objects_of(body, "objects"):
+        oid, size = text_of(asked, "oid"), bytes_of(asked, MOST_BYTES)
+        if not SHA256.fullmatch(oid):
+            raise HubError(400, f"oid: {oid!r} is no sha256")
         answer: dict[str, Any] = {"oid": oid, "size": size}
         if repo.repository.lfs.size(oid) is None:
             git_address = f"/{PREFIXES[call.kind]}{quote(repo.repo_id)}.git/info/lfs"
@@ -154,6 +148,8 @@ def _change(key: str, value: dict[str, Any]) -> Change:
         if text_of(value, "algo", "sha256") != "sha256" or not SHA256.fullmatch(oid):
             raise HubError(400, f"oid: {oid!r} of {path!r} is no sha256")
         return Change(path, lfs=Pointer(oid, 0))  # its size is the blob's, whatever the client says
-    if key in ("deletedFile", "deletedFolder"):
-        return Change(path, remove=True)
+    if key == "deletedFile":
+        return Change(path.rstrip("/"), remove=True)
+    if key == "deletedFolder":
+        return Change(f"{path.rstrip('/')}/", remove=True)
     raise HubError(400, f"a commit knows no {key!r}")
