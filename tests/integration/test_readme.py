@@ -135,7 +135,7 @@ socket.gethostbyname = guarded(socket.gethostbyname)
 socket.socket.connect = guarded(socket.socket.connect)
 socket.socket.connect_ex = guarded(socket.socket.connect_ex)
 """
-NOT_PUBLIC = ("hf_listops", "__editable__", "_hf_listops", "dulwich", "starlette", "uvicorn")
+NOT_PUBLIC = re.compile(r"hf_listops|__editable__|^(dulwich|starlette|uvicorn)\b")
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(home, with_pip=False, symlinks=True)
     (packages,) = (home / "lib").glob("python*/site-packages")
     for path in Path(sysconfig.get_path("purelib")).iterdir():
-        if not path.name.startswith(NOT_PUBLIC) and not (packages / path.name).exists():
+        if not NOT_PUBLIC.search(path.name) and not (packages / path.name).exists():
             (packages / path.name).symlink_to(path)
     (packages / "sitecustomize.py").write_text(GUARD)
     launcher = home / "bin" / "accelerate"
