@@ -39,20 +39,6 @@ def run(command: list[str | Path], env: dict[str, str]) -> subprocess.CompletedP
     return subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env=env, timeout=240)
 
 
-def cli(env: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return run([sys.executable, "-m", "hf_listops.cli", *arguments], env)
-
-
-def refused(result: subprocess.CompletedProcess[str], pattern: str) -> str:
-    """Exit code 2, and one sentence on standard error without a traceback; returns the sentence."""
-    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert result.returncode == 2, result.stderr
-    assert len(errors) == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    assert re.search(pattern, errors[0]), errors[0]
-    return errors[0]
-
-
 class ClientError(Exception):
     """What a function raised in the client: its kind and its message."""
 

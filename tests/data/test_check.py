@@ -136,7 +136,7 @@ def test_a_train_line_that_another_config_evaluates(small: Path, tmp_path: Path)
 
 
 def test_no_such_dataset() -> None:
-    with pytest.raises(ListOpsError, match="'no/such' cannot be read"):
+    with pytest.raises(ListOpsError, match="'no/such' is no folder and not in the cache"):
         check("no/such", progress=False)
 
 

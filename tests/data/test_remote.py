@@ -117,11 +117,11 @@ def test_offline_and_unreachable(client: Client, hub: Running, home: Path, tiny_
         assert offline(load, DATA) == 120
         holds = "and HF_HUB_OFFLINE is set; load it once while online"
         for words, says in (
-            (["solve", f"{REPO}@step-4", EXPRESSION], f"model: '{REPO}' at revision 'step-4' is not in the cache"),
+            (["solve", f"{REPO}@step-4", EXPRESSION], f"model: '{REPO}' at revision 'step-4' is no folder and not in"),
             (["solve", f"{REPO}@step-4", EXPRESSION], f"(it holds step-2, step-60), {holds}"),
-            (["solve", REPO, EXPRESSION], f"model: '{REPO}' is not in the cache"),
+            (["solve", REPO, EXPRESSION], f"model: '{REPO}' is no folder and not in the cache"),
             (["solve", "me/none", EXPRESSION], f"(it holds nothing of it), {holds}"),
-            (["data", "check", f"{DATA}@v9"], f"dataset: '{DATA}' at revision 'v9' is not in the cache"),
+            (["data", "check", f"{DATA}@v9"], f"dataset: '{DATA}' at revision 'v9' is no folder and not in the cache"),
             (["hub", "publish", str(tiny_run)], "endpoint: HF_HUB_OFFLINE is set, and this needs a Hub; unset it"),
             (["hub", "mirror", "http://a", "http://b", REPO], "endpoint: HF_HUB_OFFLINE is set"),
             (["hub", "verify", REPO], "HF_HUB_OFFLINE is set"),

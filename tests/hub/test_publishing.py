@@ -1,7 +1,6 @@
 """Publishing runs to a real embedded Hub, from client processes of their own, with every kind of interruption."""
 
 import contextlib
-import hashlib
 import json
 import re
 import shutil
@@ -87,13 +86,14 @@ def short(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def snapshot(repo: str, revision: str) -> Any:
     """In a client: the hash of every file of a revision, downloaded."""
+    from hashlib import sha256
     from pathlib import Path
 
     from huggingface_hub import snapshot_download
 
     folder = Path(snapshot_download(repo, revision=revision))
     files = [path for path in folder.rglob("*") if path.is_file()]
-    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return {p.relative_to(folder).as_posix(): sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def test_every_kept_step_is_a_branch_of_one_commit_more(whole: History, client: Client, tiny_run: Path) -> None:

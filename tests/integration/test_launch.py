@@ -127,7 +127,7 @@ def test_a_signal_ends_with_code_0_and_says_how_to_go_on(dataset: Path, tmp_path
 def test_wrong_input_is_one_sentence(dataset: Path, tmp_path: Path) -> None:
     out = ["--output_dir", str(tmp_path / "run")]
     failed(run(sys.executable, "train.py", *FIELDS, "--n_layers", "3", *out), "did you mean 'n_layer'")
-    failed(run(sys.executable, "train.py", *FIELDS, "--dataset", "nowhere", *out), "dataset: 'nowhere' cannot be read")
+    failed(run(sys.executable, "train.py", *FIELDS, "--dataset", "nowhere", *out), "'nowhere' is no folder and not in")
     failed(run(sys.executable, "train.py", *FIELDS, "--resume", *out), "holds no run; leave --resume out")
     assert not (tmp_path / "run").exists()
 
