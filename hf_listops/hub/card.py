@@ -28,7 +28,26 @@ _HYPERPARAMETERS = (
 def card_files(
     config: dict[str, Any], metrics: list[dict[str, Any]], facts: dict[str, Any], repo_id: str
 ) -> dict[str, bytes]:
-    """The card of a checkpoint; the same arguments give the same bytes.
+    """The card of a checkpoint with its pictures; the same arguments give the same bytes.
+
+    Args and raises as `card_texts`.
+
+    Returns:
+        `dict[str, bytes]`: the texts by path inside the checkpoint; of a finished run also `learning_curve.png`, and
+        `curriculum.png` if it mixed several tasks or had several knots.
+    """
+    files = card_texts(config, metrics, facts, repo_id)
+    if EVAL_RESULTS in files:
+        files[LEARNING_CURVE] = learning_curve(config, metrics)
+        if _mixes_tasks(config):
+            files[CURRICULUM] = curriculum_picture(config, facts["step"])
+    return files
+
+
+def card_texts(
+    config: dict[str, Any], metrics: list[dict[str, Any]], facts: dict[str, Any], repo_id: str
+) -> dict[str, bytes]:
+    """The card of a checkpoint without its pictures, which do not depend on its name.
 
     Args:
         config (`dict`): the fields of `run.yaml`.
@@ -38,8 +57,7 @@ def card_files(
         repo_id (`str`): where the card will stand, as in `hf-listops/listops-sum-mod10-depth2-d32-l2-h1-s0`.
 
     Returns:
-        `dict[str, bytes]`: by path inside the checkpoint: `README.md`; of a finished run also `learning_curve.png` and
-        `.eval_results/listops.yaml`, and `curriculum.png` if it mixed several tasks or had several knots.
+        `dict[str, bytes]`: `README.md`, and of a finished run `.eval_results/listops.yaml`.
 
     Raises:
         ListOpsError: the repo's name does not parse, or the run has not been evaluated.
@@ -49,16 +67,12 @@ def card_files(
     line = final or next((line for line in reversed(metrics) if "exact_match" in line), None)
     if line is None:
         raise ListOpsError("metrics: no line holds an evaluation; a right file is that of a run after its step 0")
-    knots = config["curriculum"] or [{"step": 0, "mix": {config["task"]: 1}}]
+    knots = _knots(config)
     tasks = [Task.from_name(name) for name in dict.fromkeys(name for knot in knots for name in knot["mix"])]
-    mixes_tasks = len(knots) > 1 or len(tasks) > 1
+    mixes_tasks = _mixes_tasks(config)
+    pictures = [LEARNING_CURVE, *([CURRICULUM] if mixes_tasks else [])] if final else []
     scores = _final_scores(line) if final else _scheduled_scores(line)
-    files: dict[str, bytes] = {}
-    if final:
-        files[LEARNING_CURVE] = learning_curve(config, metrics)
-        files[EVAL_RESULTS] = _eval_results(scores, dataset_repo(namespace))
-        if mixes_tasks:
-            files[CURRICULUM] = curriculum_picture(config, facts["step"])
+    files = {EVAL_RESULTS: _eval_results(scores, dataset_repo(namespace))} if final else {}
     operations = dict.fromkeys(name for task in tasks for name in task.operations)
     card = ModelCard.from_template(
         _metadata(config, facts, scores, namespace, mixes_tasks),
@@ -81,9 +95,19 @@ def card_files(
         dataset=dataset_repo(namespace),
         repo_id=repo_id,
         revision=None if final else step_revision(facts["step"]),
-        pictures=[name for name in (LEARNING_CURVE, CURRICULUM) if name in files],
+        pictures=pictures,
     )
     return {README: f"{card}\n".encode(), **files}
+
+
+def _knots(config: dict[str, Any]) -> list[dict[str, Any]]:
+    knots: list[dict[str, Any]] = config["curriculum"] or [{"step": 0, "mix": {config["task"]: 1}}]
+    return knots
+
+
+def _mixes_tasks(config: dict[str, Any]) -> bool:
+    knots = _knots(config)
+    return len(knots) > 1 or len(knots[0]["mix"]) > 1
 
 
 def template_path() -> Path:

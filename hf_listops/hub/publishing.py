@@ -19,7 +19,7 @@ from tqdm import tqdm
 from hf_listops.data.remote import explained, no_hub_bars
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.api import default_namespace, persistently
-from hf_listops.hub.card import card_files
+from hf_listops.hub.card import card_texts
 from hf_listops.hub.manifest import MANIFEST, manifest_text, read_manifest
 from hf_listops.hub.names import model_repo, parse_step_revision
 from hf_listops.hub.run_folder import read_config, read_metrics
@@ -58,7 +58,7 @@ def stage(folder: Path, repo_id: str) -> dict[str, bytes]:
     manifest = read_manifest(folder)
     files = {name: (folder / name).read_bytes() for name in manifest["files"]}
     facts = {name: value for name, value in manifest.items() if name != "files"}
-    files |= card_files(read_config(folder), read_metrics(folder), facts, repo_id)
+    files |= card_texts(read_config(folder), read_metrics(folder), facts, repo_id)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     return {**files, MANIFEST: manifest_text({**facts, "files": hashes}).encode()}
 

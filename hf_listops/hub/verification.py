@@ -12,14 +12,13 @@ from hf_listops.data.files import sha256_of
 from hf_listops.data.remote import explained, local_folder, split_revision
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.api import persistently
-from hf_listops.hub.card import card_files
+from hf_listops.hub.card import card_texts
 from hf_listops.hub.manifest import MANIFEST
 from hf_listops.hub.names import DEFAULT_NAMESPACE, model_repo, parse_step_revision
 from hf_listops.hub.publishing import GITATTRIBUTES, MAIN, revisions_of
 from hf_listops.hub.run_folder import RUN, read_config, read_metrics
 
 WEIGHTS = "model.safetensors"
-_TEXTS = (".md", ".yaml")  # of a card; pictures depend on the version that draws them
 _NUMBER = re.compile(r"\d[\d.,]*")
 _OWNER = re.compile(r"[\w.-]+/listops")
 
@@ -92,7 +91,7 @@ def _card_problems(name: str, folder: Path, manifest: dict[str, Any]) -> list[st
     facts = {field: value for field, value in manifest.items() if field != "files"}
     try:
         repo_id = model_repo(DEFAULT_NAMESPACE, manifest["run"]) if Path(name).is_dir() else name
-        card = card_files(config, metrics, facts, repo_id)
+        card = card_texts(config, metrics, facts, repo_id)
     except (ListOpsError, KeyError, TypeError, ValueError) as error:
         return [f"no card can be made of its config, metrics and manifest ({error})"]
     problems = []
@@ -101,7 +100,7 @@ def _card_problems(name: str, folder: Path, manifest: dict[str, Any]) -> list[st
     if last > manifest["step"] or (is_final and last != manifest["step"]):
         problems.append(f"{MANIFEST} says step {manifest['step']}, the metrics end at {last}")
     for path, content in card.items():
-        if path.endswith(_TEXTS) and _numbers(_text(folder / path)) != _numbers(content.decode()):
+        if _numbers(_text(folder / path)) != _numbers(content.decode()):
             problems.append(f"{path} shows other numbers than its config, metrics and manifest")
     return problems
 
