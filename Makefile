@@ -12,7 +12,7 @@ quickstart: .venv/installed
 	$(BIN)/hf-listops quickstart --out outputs/quickstart
 
 test: lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -5,9 +5,14 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from hub_callers import Callers
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(Path(__file__).parent))  # the oracle and the helpers
@@ -100,3 +105,12 @@ def tiny_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert train(config).stopped == "budget"
     return out
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Callers]":
+    """An embedded Hub in a thread, and who calls it."""
+    from hub_callers import calling
+
+    with calling(tmp_path_factory.mktemp("hub") / "root") as callers:
+        yield callers

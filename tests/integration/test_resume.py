@@ -255,7 +255,7 @@ def test_a_corrupt_state_is_named(dataset: Path, tmp_path: Path, monkeypatch: py
         with pytest.raises(ListOpsError, match=r"resume: .*state.safetensors' is corrupt"):
             train(config_of(dataset, out, resume=True))
     (out / STATE).unlink()
-    with pytest.raises(ListOpsError, match="holds no state"):
+    with pytest.raises(ListOpsError, match="there is no state"):
         train(config_of(dataset, out, resume=True))
     (out / STATE).write_bytes(good)
     assert train(config_of(dataset, out, resume=True)).step == 120

@@ -29,7 +29,7 @@ def clone(tmp_path: Path, dataset: Path) -> Path:
     """A git repository of the code as it is in the tree, with one recipe."""
     here = tmp_path / "main"
     here.mkdir()
-    for name in ("hf_listops", "train.py"):
+    for name in ("hf_listops", "model_cards", "train.py"):
         source = ROOT / name
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, here / name, ignore=ignore) if source.is_dir() else shutil.copy(source, here)

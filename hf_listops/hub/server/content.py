@@ -20,6 +20,7 @@ _RANGE = re.compile(r"bytes=\s*(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})\s*")
 
 
 def refs(call: Call) -> Response:
+    """Branches, tags and, if asked for, pull requests."""
     git = call.repo().repository
     about = {
         "branches": [_ref(name, f"refs/heads/{name}", oid) for name, oid in git.branches().items()],
@@ -47,6 +48,7 @@ def remove_branch(call: Call) -> Response:
 
 
 def add_tag(call: Call) -> Response:
+    """Makes a tag at a revision."""
     body, user = call.json(), call.signed_in()
     message = text_of(body, "message", "")
     call.writable_repo().repository.add_tag(text_of(body, "tag"), call.segment("ref"), message, user.name)
@@ -71,6 +73,7 @@ def merge(call: Call) -> Response:
 
 
 def history(call: Call) -> Response:
+    """The commits of a revision, newest first, in pages."""
     git = call.repo().repository
     at = git.resolve(call.segment("rev"))
     commits = [
@@ -95,6 +98,7 @@ def _author(commit: Commit) -> str:
 
 
 def tree(call: Call) -> Response:
+    """What lies in a folder of a revision, in pages."""
     git = call.repo().repository
     revision = call.segment("rev")
     commit = git.resolve(revision)
@@ -105,6 +109,7 @@ def tree(call: Call) -> Response:
 
 
 def paths_info(call: Call) -> Response:
+    """The files and folders of some paths."""
     git, form = call.repo().repository, call.form()
     commit = git.resolve(call.segment("rev"))
     found: list[Entry] = []

@@ -76,6 +76,7 @@ def _save(call: Call, path: Path, collection: dict[str, Any]) -> Response:
 
 
 def create(call: Call) -> Response:
+    """Makes an empty collection."""
     body, user = call.json(), call.signed_in()
     title, namespace = text_of(body, "title"), text_of(body, "namespace", user.name)
     call.check_write(namespace)

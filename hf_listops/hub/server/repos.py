@@ -27,6 +27,7 @@ def date_of(commit: Commit) -> str:
 
 
 def whoami(call: Call) -> Response:
+    """Whose token it is, and to which namespaces it reaches."""
     user = call.signed_in()
     others = [
         {"type": "org", "name": name, "fullname": name, "email": None, "isEnterprise": False, "roleInOrg": role}
@@ -61,6 +62,7 @@ def _visibility(body: dict[str, Any]) -> str:
 
 
 def create(call: Call) -> Response:
+    """Makes a repo."""
     body = call.json()
     kind, repo_id = _addressed(call, body)
     call.check_write(repo_id.split("/")[0])
@@ -78,6 +80,7 @@ def create(call: Call) -> Response:
 
 
 def delete(call: Call) -> Response:
+    """Deletes a repo with all its history."""
     kind, repo_id = _addressed(call, call.json())
     repo = _visible(call, kind, repo_id)
     call.check_write(repo.namespace)
@@ -86,6 +89,7 @@ def delete(call: Call) -> Response:
 
 
 def move(call: Call) -> Response:
+    """Gives a repo another name or owner."""
     body = call.json()
     kind = checked_kind(text_of(body, "type", "model"))
     repo, target = _visible(call, kind, text_of(body, "fromRepo")), text_of(body, "toRepo")
@@ -133,6 +137,7 @@ def listing(call: Call) -> Response:
 
 
 def info(call: Call) -> Response:
+    """What a repo is and holds at a revision."""
     repo = call.repo()
     about = describe(call, repo, call.segment("rev") or MAIN, blobs=call.query.get("blobs", "").lower() == "true")
     asked = [value for key, value in call.query.multi_items() if key in ("expand", "expand[]")]

@@ -135,9 +135,10 @@ def execute(command: Sequence[str], hub: Running, environment: Mapping[str, str]
     terminated = threading.Event()
 
     def pass_on(number: int, frame: object) -> None:
-        terminated.set()
-        for process in started:
-            process.send_signal(number)
+        if started:
+            started[0].send_signal(number)
+        else:  # told once, or a second signal would cut off the end that the first one began
+            terminated.set()
 
     handlers = {signal.SIGINT: lambda number, frame: None, signal.SIGTERM: pass_on}  # a command does not inherit them
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}

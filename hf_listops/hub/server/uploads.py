@@ -81,6 +81,7 @@ def lfs_batch(call: Call) -> Response:
 
 
 def lfs_verify(call: Call) -> Response:
+    """Says whether a large file has arrived whole."""
     body = call.json()
     oid = text_of(body, "oid")
     size = call.writable_repo().repository.lfs.size(oid) if SHA256.fullmatch(oid) else None
