@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tqdm import tqdm
 
 from hf_listops.data.build import build
@@ -197,7 +198,7 @@ def _start(sweep: Sweep, config: RunConfig, code: Path, lock: int, place: int) -
     folder = sweep.folder(config)
     folder.parent.mkdir(parents=True, exist_ok=True)
     recipe = folder.with_name(f"{folder.name}.yaml")
-    write_atomically(recipe, config.to_yaml())
+    write_atomically(recipe, yaml.safe_dump(config.set_fields()))
     command = [sys.executable, str(code / "train.py"), str(recipe), "--output_dir", str(folder)]
     command += ["--resume"] if (folder / RUN).is_file() else []
     env = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}

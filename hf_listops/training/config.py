@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -187,12 +187,22 @@ class RunConfig:
         hashed["task"] = None if self.task is None else Task.from_name(self.task).name
         return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
 
+    def set_fields(self) -> dict[str, Any]:
+        """The fields that differ from their defaults: what code of another version may be asked to run."""
+        return {name: value for name, value in self.to_dict().items() if value != _default(name)}
+
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
 
 def _default(name: str) -> Any:
-    return next(f.default for f in dataclasses.fields(RunConfig) if f.name == name)
+    field_ = RunConfig.__dataclass_fields__[name]
+    return field_.default if field_.default_factory is dataclasses.MISSING else field_.default_factory()
+
+
+@cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(RunConfig)
 
 
 def _typed(name: str, value: Any) -> Any:
@@ -201,7 +211,7 @@ def _typed(name: str, value: Any) -> Any:
     Raises:
         ListOpsError: it has another type.
     """
-    hint = get_type_hints(RunConfig)[name]
+    hint = _hints()[name]
     kinds = [kind for kind in get_args(hint) if kind is not type(None)] if get_origin(hint) is UnionType else [hint]
     kind = get_origin(kinds[0]) or kinds[0]
     if value is None and kinds != [hint]:
@@ -217,9 +227,7 @@ def _typed(name: str, value: Any) -> Any:
             return steps
     elif isinstance(value, kind):
         return value
-    default = RunConfig.__dataclass_fields__[name]
-    shown = default.default if default.default_factory is dataclasses.MISSING else default.default_factory()
-    raise ListOpsError(f"{name}: {value!r} is not {_a_kind(kind)}; the default is {shown!r}")
+    raise ListOpsError(f"{name}: {value!r} is not {_a_kind(kind)}; the default is {_default(name)!r}")
 
 
 def _a_kind(kind: Any) -> str:
@@ -270,7 +278,7 @@ def parse_run_config(arguments: Sequence[str]) -> RunConfig:
             raise ListOpsError(f"arguments: {message}")
 
     recipe: dict[str, Any] = {}
-    hints = get_type_hints(RunConfig)
+    hints = _hints()
     arguments = list(arguments)
     if arguments and not arguments[0].startswith("-"):
         recipe = read_recipe(Path(arguments.pop(0)))

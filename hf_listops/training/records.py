@@ -8,7 +8,7 @@ from typing import Any
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.manifest import provenance, read_manifest
 from hf_listops.hub.records import RESULTS_VERSION
-from hf_listops.hub.run_folder import RUN, finished_line, read_metrics
+from hf_listops.hub.run_folder import RUN, finished_line, read_config, read_metrics
 from hf_listops.training.config import RunConfig, read_recipe
 
 
@@ -36,7 +36,7 @@ def make_record(folder: Path) -> dict[str, Any]:
     return {
         "run": str(config.run_name),
         "hash": config.hash,
-        "config": config.to_dict(),
+        "config": read_config(folder),  # in the fields of the code that ran
         "task": config.task,
         "params_total": manifest["params_total"],
         "params_non_embedding": manifest["params_non_embedding"],
