@@ -184,7 +184,7 @@ def make_parser() -> argparse.ArgumentParser:
         required=True, metavar="QUESTION"
     )
     curves = analyze.add_parser("curves", help="how did each operation's accuracy grow?")
-    curves.add_argument("run", nargs="+", type=Path, help="folder of a run")
+    curves.add_argument("run", nargs="+", help="folder of a run, or NAMESPACE/REPO[@REVISION]")
     curves.set_defaults(run_command=_curves)
     emergence = analyze.add_parser("emergence", help="at which size is a mix learned?")
     emergence.add_argument("records", type=Path, help="such as results/figure1/runs.jsonl")

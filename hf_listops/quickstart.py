@@ -71,7 +71,7 @@ def publish_and_compare(out: Path) -> None:
             say(f"  {expression}\n")
             for line in solve(checkpoint, expression):
                 say(f"    = {line.text:<28} {'right' if line.is_right else 'wrong'}\n")
-    picture = learning_curves(folders, out)[0]
+    picture = learning_curves(names, out)[0]
     say("\n4. SUM on its own test rows, exact match\n")
     for folder, where in zip(folders, ("inside the mix", "alone"), strict=True):
         last = finished_line(folder) or {}

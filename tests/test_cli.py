@@ -28,7 +28,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["data", "build", "sum-mod10-depth2", "--out", "x", "--train_rows", "0"], "train_rows: 0"),
         (["data", "check", "nowhere"], "dataset: 'nowhere' is no folder and not in the cache, or"),
         (["solve", "nowhere", "[SUM 1 2 ]"], "model: 'nowhere' is no folder and not in the cache, or"),
-        (["analyze", "curves", "nowhere", "--out", "x"], "run: 'nowhere' holds no run.yaml"),
+        (["analyze", "curves", "nowhere", "--out", "x"], "model: 'nowhere' is no folder and not in the cache"),
         (["record", "nowhere", "--to", "x"], "run: 'nowhere' is not finished"),
         (["quickstart"], "quickstart: 'train.py' is not here"),
         (["solv"], "invalid choice: 'solv'"),

@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from hf_listops.data.files import write_atomically
+from hf_listops.data.remote import local_folder
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.pictures import LEGEND, accuracy_panel, curves_of
-from hf_listops.hub.run_folder import read_config, read_metrics
+from hf_listops.hub.run_folder import METRICS, RUN, read_config, read_metrics
 
 
-def learning_curves(runs: Sequence[Path], out: Path) -> list[Path]:
+def learning_curves(runs: Sequence[str], out: Path) -> list[Path]:
     """Draws `learning_curves.png` and `.svg`, one panel a run, and writes their numbers to `learning_curves.json`.
 
     Solid lines are exact match on the task of one operation alone, dashed lines answer accuracy, and dotted lines the
     answer accuracy of the best constant answer. Returns the paths written.
 
+    Args:
+        runs (`Sequence[str]`): folders of runs, finished or not, or `NAMESPACE/REPO[@REVISION]`.
+        out (`Path`): where to.
+
     Raises:
-        ListOpsError: a folder holds no run, or a run that has not been evaluated.
+        ListOpsError: there is no such run, a folder holds no run, or a run that has not been evaluated.
     """
     from matplotlib.figure import Figure
 
@@ -39,8 +44,9 @@ def learning_curves(runs: Sequence[Path], out: Path) -> list[Path]:
     return paths
 
 
-def _curves_of(run: Path) -> dict[str, Any]:
-    config, metrics = read_config(run), read_metrics(run)
+def _curves_of(run: str) -> dict[str, Any]:
+    folder = local_folder(run, patterns=[RUN, METRICS])
+    config, metrics = read_config(folder), read_metrics(folder)
     if not any("exact_match" in line for line in metrics):
-        raise ListOpsError(f"run: {str(run)!r} has not been evaluated yet; wait for its first evaluation")
-    return {"run": run.name, **curves_of(config, metrics)}
+        raise ListOpsError(f"run: {run!r} has not been evaluated yet; wait for its first evaluation")
+    return {"run": Path(run).name, **curves_of(config, metrics)}

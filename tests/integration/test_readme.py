@@ -18,6 +18,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from hf_listops.analysis.emergence import emergence_of
+from hf_listops.analysis.emergence_verdicts import verdicts
 from hf_listops.training.config import RunConfig
 
 README = (ROOT / "README.md").read_text()
@@ -214,6 +216,16 @@ def test_the_numbers_of_the_quickstart() -> None:
     assert {f"{record['params_total']:,}" for record in records} == {"27,072"}
     assert "27,072 parameters, 6,000 steps" in README
     assert {record["steps"] for record in records} == {6000}
+
+
+def test_the_claims_stand_as_the_records_say() -> None:
+    """From the committed records: a sweep may be adding to those in the tree."""
+    shown = subprocess.run(["git", "show", ":results/figure1/runs.jsonl"], cwd=ROOT, capture_output=True, text=True)
+    records = [json.loads(line) for line in shown.stdout.splitlines()]
+    for verdict in verdicts(emergence_of(records)):
+        (row,) = [line for line in README.splitlines() if line.startswith(f"| {verdict.claim} ")]
+        status = row.split("|")[2].strip()
+        assert status.partition(":")[0] == verdict.verdict
 
 
 def test_the_calibration_holds() -> None:
