@@ -49,7 +49,7 @@ class Embeddings:
     groups: tuple[Geometry, ...]
 
 
-def analyze(names: Sequence[str], permutations: int = 1999, draws: int = 499) -> Embeddings:
+def analyze(names: Sequence[str], permutations: int = 1999, draws: int = 199) -> Embeddings:
     """The geometry of every group that models belong to.
 
     Args:
@@ -89,7 +89,7 @@ def geometry(
     models: Sequence[str],
     embeddings: Sequence[Floats],
     permutations: int = 1999,
-    draws: int = 499,
+    draws: int = 199,
     seed: int = 0,
 ) -> Geometry:
     """The geometry of one group, from the number embeddings of its models.
@@ -152,11 +152,11 @@ def components(correlation: Floats, most: int = COMPONENTS) -> tuple[Floats, Flo
 
     Returns:
         `tuple`: scores, shape `(n, k)`, and the share of the variance of each, shape `(k,)`; k is `most`, or fewer where
-        the embeddings span fewer dimensions.
+        the embeddings span fewer dimensions, and at most n - 4: in n - 1 components every labelling fits alike.
     """
-    from sklearn.decomposition import KernelPCA
+    from sklearn.decomposition import KernelPCA  # type: ignore[import-untyped]
 
-    pca = KernelPCA(n_components=min(most, len(correlation) - 1), kernel="precomputed", eigen_solver="dense")
+    pca = KernelPCA(n_components=min(most, len(correlation) - 4), kernel="precomputed", eigen_solver="dense")
     scores = pca.fit_transform(correlation)
     total = np.trace(correlation) - correlation.mean() * len(correlation)
     share = pca.eigenvalues_ / total

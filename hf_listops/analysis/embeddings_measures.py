@@ -37,7 +37,8 @@ class Measure:
 
     `parity accuracy`: share of residues whose parity a ridge classifier gets right that was fitted to all others.
     `rank correlation`: multiple correlation of the number with the components' ranks; of one component, Spearman's
-    without its sign. `Fourier power`: share of the components' variance at the best frequency.
+    without its sign. `Fourier power`: share of the components' variance at the best frequency, at
+    most 2 / k of all k components, since a frequency has two dimensions.
     """
 
     quantity: Quantity
@@ -89,7 +90,9 @@ def _against_chance(
     quantity: Quantity, family: Family, sets: Sets, observed: Floats, baseline: Floats, n: int
 ) -> Measure:
     def shown(statistic: Floats) -> Floats:
-        return np.round(statistic * n) / n if quantity == "parity accuracy" else statistic  # without the tie-break
+        return (
+            np.abs(np.round(statistic * n)) / n if quantity == "parity accuracy" else statistic
+        )  # without the tie-break
 
     best = int(observed[:, 0].argmax())
     value = observed[best, 0]
@@ -143,7 +146,7 @@ def parity_accuracy(scores: Floats, sets: Sets, labels: Ints) -> Floats:
         hat = 1 / n + x @ np.linalg.solve(x.T @ x + RIDGE * np.eye(len(one)), x.T)
         own = np.diag(hat)[:, None]
         margins = y * (hat @ y - own * y) / (1 - own)
-        found.append((margins > 0).mean(axis=0) + 0.49 / n * np.tanh(margins.mean(axis=0)))
+        found.append((margins > 1e-9).mean(axis=0) + 0.49 / n * np.tanh(margins.mean(axis=0)))
     return np.array(found)
 
 
