@@ -172,7 +172,8 @@ def fourier_power(scores: Floats, sets: Sets, orders: Ints) -> Floats:
 def spectrum(scores: Floats) -> Floats:
     """Share of each component's variance at the frequencies 1 … n // 2, in turns over all residues: shape `(k, n // 2)`.
 
-    A circle of frequency f has all its power there, in both its components; for even n, frequency n / 2 is parity.
+    A circle of frequency f has all its power there, in both its components; for even n, frequency n / 2 is parity. A bent
+    line, whose ends do not meet, has most of its power at frequency 1 too: look at the picture for the gap.
     """
     squares = (_unit(scores).T @ _waves(len(scores))) ** 2
     return np.add.reduceat(squares, np.arange(0, squares.shape[1], 2), axis=1)

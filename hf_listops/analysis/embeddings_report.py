@@ -36,8 +36,8 @@ def write_report(embeddings: Embeddings, out: Path) -> list[Path]:
 def markdown(embeddings: Embeddings) -> str:
     """A table for each group: the best component, the best pair and all components together, against chance."""
     lines = [
-        f"p: over {embeddings.permutations} shuffles of the residues (parity of 5 and 5 or fewer: over all labelings) and "
-        f"{embeddings.draws} random initialisations; the best is chosen anew in each.",
+        f"p: over {embeddings.permutations} shuffles of the residues (for parity over all labelings where these are fewer) "
+        f"and {embeddings.draws} random initialisations; the best is chosen anew in each.",
         "",
     ]
     for group in embeddings.groups:
@@ -106,7 +106,7 @@ def _parity_text(group: Geometry, x: int, y: int) -> str:
     if of is None:
         return "by parity"
     place = of.sets.index((x + 1, y + 1))
-    return f"by parity: held-out accuracy {of.values[place]:.2f}, p {of.p_each[place]:.2g} (this pair alone)"
+    return f"by parity: held out {of.values[place]:.2f} (p {of.p_each[place]:.2g} of this pair alone)"
 
 
 def _draw_correlation(figure: Any, panel: Any, group: Geometry) -> None:

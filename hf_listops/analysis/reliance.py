@@ -65,9 +65,13 @@ class Reliance:
 
     @property
     def contrast(self) -> float:
-        """Exact match lost without all feed-forward sublayers less that without all attention."""
-        lost = {of.kind: of.exact_match_lost for of in self.sublayers if of.layer is None}
-        return lost["feed-forward"] - lost["attention"]
+        """Exact match lost without one feed-forward sublayer less that without one attention, mean over the layers.
+
+        Not without all of a kind at once: either alone leaves nothing to be compared.
+        """
+        sign = {"feed-forward": 1, "attention": -1}
+        lost = [sign[of.kind] * of.exact_match_lost for of in self.sublayers if of.layer is not None]
+        return 2 * sum(lost) / len(lost)
 
 
 @dataclass(frozen=True)
@@ -205,14 +209,14 @@ def _named_numbers(model: Reliance) -> dict[str, float]:
         numbers[f"{where}: exact match lost"] = of.exact_match_lost
         numbers[f"{where}: answer accuracy lost"] = of.answer_accuracy_lost
         numbers[f"{where}: loss added"] = of.loss_added
-    numbers["feed-forward less attention: exact match lost"] = model.contrast
+    numbers["feed-forward less attention, mean of the layers: exact match lost"] = model.contrast
     for layer, shares in enumerate(model.attention, start=1):
         numbers |= {f"layer {layer} looks at: {role}": share for role, share in shares.items()}
     return numbers
 
 
 def mean_interval(values: Sequence[float]) -> Mean:
-    """The mean and its 95 % t interval over seeds."""
+    """The mean and its 95 % t interval over the models of a group: over seeds, where these are all that differ."""
     from scipy.stats import t
 
     value, count = float(np.mean(values)), len(values)

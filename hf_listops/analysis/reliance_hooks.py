@@ -177,7 +177,8 @@ def _module(model: GPT2LMHeadModel, place: Place) -> Any:
 
 @torch.no_grad()
 def _forward(model: GPT2LMHeadModel, ids: Tensor, **options: Any) -> Any:
-    return model(ids, use_cache=False, **options)
+    # Padding stands on the right, where no token of a row looks; the mask only says that this is meant.
+    return model(ids, attention_mask=torch.ones_like(ids), use_cache=False, **options)
 
 
 def _batches(rows: TokenMatrix) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -29,7 +29,7 @@ def markdown(comparison: Comparison) -> str:
     heads = [f"{group.name} ({len(group.models)})" for group in groups]
     lines = [
         f"{first.rows} test rows of one operation alone, teacher-forced; mean over the models of a group and its 95 % t "
-        "interval over seeds. Lost: under mean ablation.",
+        "interval. Lost and added: under mean ablation. Models compare at like accuracy only.",
         "",
         f"| | {' | '.join(heads)} |",
         "|---" * (len(groups) + 1) + "|",
@@ -43,7 +43,12 @@ def markdown(comparison: Comparison) -> str:
         else mean_text(comparison.difference)
     )
     return "\n".join(
-        [*lines, "", f"Feed-forward less attention, exact match lost, pure less mixed: {difference}.", ""]
+        [
+            *lines,
+            "",
+            f"Feed-forward less attention (mean of the layers, exact match lost), pure less mixed: {difference}.",
+            "",
+        ]
     )
 
 

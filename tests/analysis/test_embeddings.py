@@ -106,7 +106,7 @@ def test_p_values_of_random_embeddings_are_uniform(n: int) -> None:
 @pytest.mark.parametrize("n", [10, 7, 26])
 def test_parity_accuracy_is_that_of_scikit_learn_left_one_out(n: int) -> None:
     scores, _ = components(average_correlation(["m"], [parity_planted(n, 3, 0.4)]))
-    sets = [(0,), (1, 3), tuple(range(scores.shape[1]))]
+    sets = [(0,), (1, 2), tuple(range(scores.shape[1]))]
     rng = np.random.default_rng(0)
     labels = np.stack([np.arange(n) % 2, *(rng.permutation(np.arange(n) % 2) for _ in range(4))])
     ours = np.round(parity_accuracy(scores, sets, labels) * n) / n
@@ -182,7 +182,7 @@ def test_wrong_input(tmp_path: Path) -> None:
         look([noise(4, 0)])
     with pytest.raises(ListOpsError, match="constant or not finite"):
         look([np.ones((10, 8))])
-    with pytest.raises(ListOpsError, match="no folder"):
+    with pytest.raises(ListOpsError, match="neither a folder"):
         analyze([str(tmp_path / "none")])
 
 
