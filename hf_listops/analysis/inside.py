@@ -52,7 +52,7 @@ def _load(name: str) -> Subject:
     checkpoint = load_checkpoint(name)
     folder = local_folder(name, patterns=(RUN,))
     knots = (read_config(folder).get("curriculum") or ()) if (folder / RUN).is_file() else ()
-    tasks = [Task.from_name(task) for knot in knots for task in knot["mix"]]
+    tasks = [Task.from_name(task) for knot in knots for task, weight in knot["mix"].items() if weight]
     if not tasks:
         if getattr(checkpoint.model.config, "listops_task", None) is None:
             raise ListOpsError(

@@ -82,13 +82,17 @@ def _draw(comparison: Comparison) -> Any:
     _bars(below, groups, chosen, [key.replace(" looks at: ", "\n") for key in chosen],
           "attention of the position that predicts the answer, by role")  # fmt: skip
     below.legend(fontsize=8, framealpha=0.6)
-    figure.suptitle("; ".join(_subject(comparison, group) for group in groups), fontsize=9)
+    title = "; ".join(_subject(comparison, group) for group in groups)
+    figure.suptitle(
+        f"{title}\nblack: 95 % interval over the models of a group, cut where it leaves the frame", fontsize=9
+    )
     return figure
 
 
 def _subject(comparison: Comparison, group: Group) -> str:
     task = next(model.task for model in comparison.models if model.group == group.name)
-    return f"{group.name}: exact match {group.means['exact match'].value:.2f} on {task}, {len(group.models)} models"
+    count = f"{len(group.models)} model{'s' if len(group.models) > 1 else ''}"
+    return f"{group.name}: exact match {group.means['exact match'].value:.2f} on {task}, {count}"
 
 
 def _bars(panel: Any, groups: tuple[Group, ...], keys: list[str], labels: list[str], title: str) -> None:
@@ -101,6 +105,8 @@ def _bars(panel: Any, groups: tuple[Group, ...], keys: list[str], labels: list[s
         for x, mean in shown:
             if mean.low is not None:
                 panel.plot([x, x], [mean.low, mean.high], color="black", linewidth=1)
+    values = [group.means[key].value for group in groups for key in keys if key in group.means]
+    panel.set_ylim(min(0.0, 1.5 * min(values)), 1.5 * max(0.02, *values))  # a wide interval is cut by the frame
     panel.axhline(0, color="0.6", linewidth=0.6)
     panel.set_xticks(range(len(keys)), labels, rotation=40, ha="right", rotation_mode="anchor", fontsize=7)
     panel.tick_params(labelsize=7)

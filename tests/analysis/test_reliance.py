@@ -1,16 +1,19 @@
 """Sublayers against a forward pass written out in NumPy; ablation against other weights; roles against texts."""
 
+import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from scipy.stats import ttest_1samp, ttest_ind
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from hf_listops.analysis.inside import load_subjects
+from hf_listops.analysis.inside import group_name, load_subjects
 from hf_listops.analysis.reliance import Reliance, analyze, compare, mean_interval, reliance, welch_interval
 from hf_listops.analysis.reliance_hooks import (
     KINDS,
@@ -229,6 +232,38 @@ def test_wrong_input(tiny_run: Path) -> None:
         analyze([str(tiny_run), str(tiny_run)])
     with pytest.raises(ListOpsError, match="rows: 0 is too few"):
         analyze([str(tiny_run)], rows=0)
+
+
+def test_what_a_model_was_trained_on(tiny_run: Path, tmp_path: Path) -> None:
+    """A curriculum's operations count although its config names the last task alone; no task at all is an error."""
+    folder = tmp_path / "curriculum"
+    shutil.copytree(tiny_run, folder)
+    knots = [
+        {"step": 0, "mix": {"max-med-mod10-depth2": 1, "min-mod10-depth2": 0}},
+        {"step": 9, "mix": {"sum-mod10-depth2": 1}},
+    ]
+    run = yaml.safe_load((folder / "run.yaml").read_text()) | {"task": None, "curriculum": knots}
+    (folder / "run.yaml").write_text(yaml.safe_dump(run))
+    subject = load_subjects([str(folder)])[0]
+    assert subject.operations == ("MAX", "MED", "SUM")
+    assert group_name(subject, "SUM") == "mixed SUM mod 10"
+    assert reliance(subject, "MAX", 20).task == "max-mod10-depth2"  # its last task has no MAX
+    (folder / "run.yaml").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    del config["listops_task"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ListOpsError, match="does not say what it was trained on"):
+        load_subjects([str(folder)])
+
+
+def test_a_group_shares_its_layers(tiny_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "one-layer"
+    checkpoint = load_checkpoint(str(tiny_run))
+    config = GPT2Config(**(checkpoint.model.config.to_dict() | {"n_layer": 1}))
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    checkpoint.tokenizer.save_pretrained(folder)
+    with pytest.raises(ListOpsError, match="are of one group, but have 2 and 1 layers"):
+        analyze([str(tiny_run), str(folder)])
 
 
 def test_command(trained: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
