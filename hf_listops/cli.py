@@ -93,6 +93,24 @@ def _emergence(args: argparse.Namespace) -> None:
     sys.stdout.write((args.out / "emergence.md").read_text())
 
 
+def _embeddings(args: argparse.Namespace) -> None:
+    from hf_listops.analysis.embeddings import analyze
+    from hf_listops.analysis.embeddings_report import write_report
+
+    for path in write_report(analyze(args.model), args.out):
+        sys.stdout.write(f"{path}\n")
+    sys.stdout.write((args.out / "embeddings.md").read_text())
+
+
+def _reliance(args: argparse.Namespace) -> None:
+    from hf_listops.analysis.reliance import analyze
+    from hf_listops.analysis.reliance_report import write_report
+
+    for path in write_report(analyze(args.model, args.operation, args.rows), args.out):
+        sys.stdout.write(f"{path}\n")
+    sys.stdout.write((args.out / "reliance.md").read_text())
+
+
 def _table(lines: list[dict[str, Any]]) -> None:
     """Prints lines of one kind, right-aligned under their keys."""
     if not lines:
@@ -192,7 +210,15 @@ def make_parser() -> argparse.ArgumentParser:
         "--against", type=Path, help="records of the usual set-up, such as results/figure1/runs.jsonl"
     )
     emergence.set_defaults(run_command=_emergence)
-    for question in (curves, emergence):
+    embeddings = analyze.add_parser("embeddings", help="which structure do the embeddings of the numbers have?")
+    embeddings.set_defaults(run_command=_embeddings)
+    reliance = analyze.add_parser("reliance", help="does a model lean on its attention or its feed-forward layers?")
+    reliance.add_argument("--operation", default="SUM", help="whose test rows are read (default SUM)")
+    reliance.add_argument("--rows", type=int, default=1000, help="test rows (default 1000)")
+    reliance.set_defaults(run_command=_reliance)
+    for question in (embeddings, reliance):
+        question.add_argument("model", nargs="+", help="folder or NAMESPACE/REPO[@REVISION]")
+    for question in (curves, emergence, embeddings, reliance):
         question.add_argument("--out", type=Path, required=True, help="folder for PNG, SVG and JSON")
 
     record = commands.add_parser("record", help="append the records of finished runs to a results file")

@@ -1,0 +1,134 @@
+"""Pictures and tables of `Embeddings`: PNG, SVG, JSON and Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_listops.analysis.embeddings import Embeddings, Geometry
+from hf_listops.analysis.embeddings_measures import Measure
+from hf_listops.analysis.inside import plain_numbers, save_picture
+from hf_listops.data.files import write_atomically
+
+_EVEN, _ODD = "#0072B2", "#D55E00"  # told apart with colour blindness too
+_PLANES = ((0, 1), (2, 3), (4, 5))
+_HEAD = (
+    "| measure | of | best | value | shuffled | p | random init | p |",
+    "|---|---|---|---|---|---|---|---|",
+)
+
+
+def write_report(embeddings: Embeddings, out: Path) -> list[Path]:
+    """Writes `embeddings-{group}.png/.svg` for each group, `embeddings.json` with every number in them, and
+    `embeddings.md` with the tables. Returns the paths."""
+    out.mkdir(parents=True, exist_ok=True)
+    numbers = plain_numbers(embeddings)
+    paths = []
+    for group in embeddings.groups:
+        paths += save_picture(_draw(group), out / f"embeddings-{group.group.lower().replace(' ', '-')}", numbers)
+    write_atomically(out / "embeddings.json", numbers)
+    write_atomically(out / "embeddings.md", markdown(embeddings))
+    return [*paths, out / "embeddings.json", out / "embeddings.md"]
+
+
+def markdown(embeddings: Embeddings) -> str:
+    """A table for each group: the best component, the best pair and all components together, against chance."""
+    lines = [
+        f"p: over {embeddings.permutations} shuffles of the residues (for parity over all labelings where these are fewer) "
+        f"and {embeddings.draws} random initialisations; the best is chosen anew in each.",
+        "",
+    ]
+    for group in embeddings.groups:
+        lines += [_title(group), "", *_HEAD, *(_line(measure) for measure in group.measures), ""]
+    return "\n".join(lines)
+
+
+def _title(group: Geometry) -> str:
+    return f"{group.group}, {len(group.models)} model{'s' if len(group.models) > 1 else ''}"
+
+
+def _line(measure: Measure) -> str:
+    """One row of a table."""
+    best = "+".join(f"PC{j}" for j in measure.components)
+    if measure.family == "all":
+        best = f"PC1 … PC{measure.components[-1]}"
+    if measure.frequency is not None:
+        best += f", frequency {measure.frequency}"
+    family = {"component": "one component", "pair": "a pair", "all": "all"}[measure.family]
+    return (
+        f"| {measure.quantity} | {family} | {best} | {measure.value:.2f} | {measure.shuffled:.2f} "
+        f"| {measure.p_shuffled:.2g} | {measure.random:.2f} | {measure.p_random:.2g} |"
+    )
+
+
+def _draw(group: Geometry) -> Any:
+    """Above the correlations and the components coloured by value, below the frequencies and the same by parity."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13.5, 6.8), layout="constrained")
+    panels = figure.subplots(2, 4)
+    figure.suptitle(f"Number embeddings of {_title(group)}: average correlation and its components", fontsize=11)
+    _draw_correlation(figure, panels[0, 0], group)
+    _draw_power(figure, panels[1, 0], group)
+    scores = np.array(group.scores)
+    numbers = np.arange(len(scores))
+    for column, (x, y) in enumerate(_PLANES, start=1):
+        for row in (0, 1):
+            panel = panels[row, column]
+            if x >= scores.shape[1]:
+                panel.set_axis_off()
+                continue
+            vertical = scores[:, y] if y < scores.shape[1] else np.zeros(len(scores))
+            if row == 0:
+                panel.plot(scores[:, x], vertical, color="0.85", linewidth=0.8, zorder=0)
+                panel.scatter(scores[:, x], vertical, c=numbers, cmap="viridis", s=150)
+            else:
+                for parity, color, label in ((0, _EVEN, "even"), (1, _ODD, "odd")):
+                    panel.scatter(scores[parity::2, x], vertical[parity::2], c=color, s=150, label=label)
+            for number in numbers:
+                panel.annotate(str(number), (scores[number, x], vertical[number]), ha="center", va="center",
+                               fontsize=7, color="white")  # fmt: skip
+            panel.set_xlabel(f"PC{x + 1} ({group.variance[x]:.0%})", fontsize=8)
+            if y < scores.shape[1]:
+                panel.set_ylabel(f"PC{y + 1} ({group.variance[y]:.0%})", fontsize=8)
+            panel.set_title("by value, joined in order" if row == 0 else _parity_text(group, x, y), fontsize=8)
+            panel.margins(0.12)
+            panel.tick_params(labelsize=7)
+    panels[1, 1].legend(fontsize=7, framealpha=0.6, markerscale=0.6)
+    return figure
+
+
+def _parity_text(group: Geometry, x: int, y: int) -> str:
+    """The held-out parity accuracy of a plane, with its p value before any correction."""
+    of = next((m for m in group.measures if m.quantity == "parity accuracy" and (x + 1, y + 1) in m.sets), None)
+    if of is None:
+        return "by parity"
+    place = of.sets.index((x + 1, y + 1))
+    return f"by parity: held out {of.values[place]:.2f} (p {of.p_each[place]:.2g} of this pair alone)"
+
+
+def _draw_correlation(figure: Any, panel: Any, group: Geometry) -> None:
+    correlation = np.array(group.correlation)
+    off_diagonal = correlation[~np.eye(len(correlation), dtype=bool)]
+    limit = float(np.abs(off_diagonal).max())
+    image = panel.imshow(correlation, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    figure.colorbar(image, ax=panel, shrink=0.8).ax.tick_params(labelsize=7)
+    step = -(-len(correlation) // 13)
+    panel.set_xticks(range(0, len(correlation), step))
+    panel.set_yticks(range(0, len(correlation), step))
+    panel.tick_params(labelsize=7)
+    panel.set_title("correlation, mean over models", fontsize=8)
+
+
+def _draw_power(figure: Any, panel: Any, group: Geometry) -> None:
+    power = np.array(group.power)
+    image = panel.imshow(power, cmap="Greys", vmin=0, vmax=1, aspect="auto")
+    figure.colorbar(image, ax=panel, shrink=0.8).ax.tick_params(labelsize=7)
+    step = -(-power.shape[1] // 13)
+    panel.set_xticks(range(0, power.shape[1], step), [str(f + 1) for f in range(0, power.shape[1], step)])
+    panel.set_yticks(range(len(power)), [f"PC{j + 1}" for j in range(len(power))])
+    panel.tick_params(labelsize=7)
+    panel.set_xlabel("frequency, turns over all residues", fontsize=8)
+    panel.set_title("Fourier power, share of each component", fontsize=8)

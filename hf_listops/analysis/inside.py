@@ -1,0 +1,97 @@
+"""Models taken by name for a look inside: what each was trained on, the groups compared, and how results are written."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_listops.data.remote import local_folder
+from hf_listops.errors import ListOpsError
+from hf_listops.evaluation.checkpoint import Checkpoint, load_checkpoint
+from hf_listops.hub.run_folder import RUN, read_config
+from hf_listops.language import Task
+from hf_listops.language.task import ordered_operations
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and every operation that it was trained on, in the order of the operation table."""
+
+    checkpoint: Checkpoint
+    operations: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.checkpoint.name
+
+
+def load_subjects(names: Sequence[str]) -> list[Subject]:
+    """Loads models by `FOLDER` or `NAMESPACE/REPO[@REVISION]`.
+
+    A model trained on a curriculum was trained on the operations of all its knots, as its `run.yaml` names them; its
+    config names the last task alone.
+
+    Raises:
+        ListOpsError: as `load_checkpoint`; a model is named twice, or does not say what it was trained on.
+    """
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise ListOpsError(
+            f"model: {twice!r} is named twice; two of a group are to be two seeds, such as …-s0 and …-s1"
+        )
+    return [_load(name) for name in names]
+
+
+def _load(name: str) -> Subject:
+    checkpoint = load_checkpoint(name)
+    folder = local_folder(name, patterns=(RUN,))
+    knots = (read_config(folder).get("curriculum") or ()) if (folder / RUN).is_file() else ()
+    tasks = [Task.from_name(task) for knot in knots for task, weight in knot["mix"].items() if weight]
+    if not tasks:
+        if getattr(checkpoint.model.config, "listops_task", None) is None:
+            raise ListOpsError(
+                f"model: {name!r} does not say what it was trained on; a right config.json has "
+                '"listops_task": "max-med-sum-mod10-depth2"'
+            )
+        tasks = [checkpoint.task]
+    operations = {operation for task in tasks for operation in task.operations}
+    return Subject(checkpoint, ordered_operations(tuple(operations)))
+
+
+def group_name(subject: Subject, operation: str) -> str:
+    """`pure SUM` for a model trained on nothing else, `mixed SUM` for every other that saw it; with the modulus."""
+    kind = "pure" if subject.operations == (operation,) else "mixed"
+    return f"{kind} {operation} mod {subject.checkpoint.task.modulus}"
+
+
+def plain_numbers(result: Any) -> str:
+    """Every number of a frozen dataclass as JSON: seven digits, the same on every machine; null for no number."""
+    return json.dumps(_plain(dataclasses.asdict(result)), indent=1) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(of) for key, of in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(of) for of in value]
+    if isinstance(value, float):
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    return value
+
+
+def save_picture(figure: Any, path: Path, numbers: str) -> list[Path]:
+    """Writes a Matplotlib figure to `path` + `.png` and `.svg`; the description holds the SHA-256 of its numbers."""
+    import matplotlib
+
+    description = hashlib.sha256(numbers.encode()).hexdigest()
+    paths = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")]
+    figure.savefig(paths[0], dpi=150, metadata={"Description": description})
+    with matplotlib.rc_context({"svg.hashsalt": "hf_listops"}):
+        figure.savefig(paths[1], metadata={"Date": None, "Description": description})
+    return paths

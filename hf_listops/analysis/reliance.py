@@ -1,0 +1,241 @@
+"""Attention or feed-forward: what does a model lean on (claim C7)?
+
+For each sublayer of each layer of a standard `GPT2LMHeadModel`:
+
+* the norm of its output relative to the residual stream that it is added to, at the positions that predict a token of the
+  completion;
+* what is lost under mean ablation: its output is replaced, at every position, by its mean over all tokens of the test
+  rows. One mean overall and not one per position: rows differ in length, so a position plays another role in each, and a
+  constant is the same as a sublayer that has no weights but its bias.
+
+And where the position that predicts the answer, the last `=`, looks. All of it is teacher-forced: the model reads the
+reference. Exact match is then the same as by greedy decoding; answer accuracy is that of the answer's token given the
+right lines before it, which is not what greedy decoding measures.
+
+Shapes: B rows, T tokens, D `n_embd`, H heads, L layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_listops.analysis.inside import Subject, group_name, load_subjects
+from hf_listops.analysis.reliance_hooks import (
+    KINDS,
+    Accuracy,
+    Kind,
+    accuracy,
+    attention_by_role,
+    mean_ablation,
+    sublayer_statistics,
+)
+from hf_listops.data.token_matrix import TokenMatrix
+from hf_listops.errors import ListOpsError
+from hf_listops.language import Task, generate
+
+
+@dataclass(frozen=True)
+class Sublayer:
+    """One sublayer: the relative norm of its output, and what mean ablation of it costs (0: nothing)."""
+
+    layer: int | None  # counted from 1; None for all sublayers of a kind at once, which have no norm
+    kind: Kind
+    norm: float | None
+    exact_match_lost: float
+    answer_accuracy_lost: float
+    loss_added: float
+
+
+@dataclass(frozen=True)
+class Reliance:
+    """One model on the test rows of one operation."""
+
+    model: str
+    group: str
+    task: str
+    rows: int
+    intact: Accuracy
+    sublayers: tuple[Sublayer, ...]
+    attention: tuple[dict[str, float], ...]  # a layer each: role of a token to its share, mean over heads and rows
+
+    @property
+    def contrast(self) -> float:
+        """Exact match lost without one feed-forward sublayer less that without one attention, mean over the layers.
+
+        Not without all of a kind at once: either alone leaves nothing to be compared.
+        """
+        sign = {"feed-forward": 1, "attention": -1}
+        lost = [sign[of.kind] * of.exact_match_lost for of in self.sublayers if of.layer is not None]
+        return 2 * sum(lost) / len(lost)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over the models of a group with its 95 % t interval; no interval of one model."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """The models of a group, and the mean of every number over them, by name (`layer 1 attention: norm`)."""
+
+    name: str
+    models: tuple[str, ...]
+    means: dict[str, Mean]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models side by side. `difference` is the contrast of the pure group less that of the mixed one, with Welch's
+    interval: above 0 where the pure models lean more on their feed-forward layers; None without two models
+    in each, or where the models' test rows are not of one task."""
+
+    models: tuple[Reliance, ...]
+    groups: tuple[Group, ...]
+    difference: Mean | None
+
+
+def analyze(names: Sequence[str], operation: str = "SUM", rows: int = 1000) -> Comparison:
+    """Compares models on the test rows of an operation alone, each with its own task's modulus and depth.
+
+    Args:
+        names (`Sequence[str]`): folders or `NAMESPACE/REPO[@REVISION]`.
+        operation (`str`): one that all of them were trained on.
+        rows (`int`): of the test split, generated with seed 0.
+
+    Raises:
+        ListOpsError: as `load_subjects`; there are no rows; a model never saw the operation; models of one group differ
+            in layers or task.
+    """
+    if rows < 1:
+        raise ListOpsError(f"rows: {rows} is too few; the default is 1000")
+    subjects = load_subjects(names)
+    for subject in subjects:
+        if operation not in subject.operations:
+            raise ListOpsError(
+                f"operation: {subject.name!r} never saw {operation!r}; it was trained on {', '.join(subject.operations)}"
+            )
+    _check_groups(subjects, operation)
+    return compare([reliance(subject, operation, rows) for subject in subjects])
+
+
+def _check_groups(subjects: Sequence[Subject], operation: str) -> None:
+    """Only models with the same number of layers and the same test rows have a mean."""
+    seen: dict[str, tuple[Subject, tuple[int, str]]] = {}
+    for subject in subjects:
+        what = (subject.checkpoint.model.config.n_layer, _alone(subject.checkpoint.task, operation).name)
+        first, expected = seen.setdefault(group_name(subject, operation), (subject, what))
+        if what != expected:
+            raise ListOpsError(
+                f"model: {first.name!r} and {subject.name!r} are of one group, but have {expected[0]} and {what[0]} "
+                f"layers and the tests {expected[1]!r} and {what[1]!r}; a group shares both"
+            )
+
+
+def reliance(subject: Subject, operation: str, rows: int = 1000) -> Reliance:
+    """The reliance of one model. Raises `ListOpsError` if the test rows are longer than its positions."""
+    task = _alone(subject.checkpoint.task, operation)
+    matrix = TokenMatrix.from_rows(generate(task, "test", 0, 0, rows))
+    model, n_positions = subject.checkpoint.model, subject.checkpoint.model.config.n_positions
+    if matrix.lengths.max() > n_positions:
+        raise ListOpsError(
+            f"n_positions: {n_positions} of {subject.name!r} is too short for the test rows of {task.name!r}, the longest "
+            f"of which needs {matrix.lengths.max()}"
+        )
+    means, norms = sublayer_statistics(model, matrix)
+    intact = accuracy(model, matrix)
+    n_layer = model.config.n_layer
+    sublayers = []
+    for layer in (*range(n_layer), None):
+        for kind in KINDS:
+            chosen = [(j, kind) for j in (range(n_layer) if layer is None else [layer])]
+            with mean_ablation(model, {place: means[place] for place in chosen}):
+                ablated = accuracy(model, matrix)
+            sublayers.append(
+                Sublayer(
+                    None if layer is None else layer + 1,
+                    kind,
+                    None if layer is None else norms[layer, kind],
+                    intact.exact_match - ablated.exact_match,
+                    intact.answer_accuracy - ablated.answer_accuracy,
+                    ablated.loss - intact.loss,
+                )
+            )
+    attention = attention_by_role(model, matrix)
+    group = group_name(subject, operation)
+    return Reliance(subject.name, group, task.name, rows, intact, tuple(sublayers), attention)
+
+
+def _alone(task: Task, operation: str) -> Task:
+    """A model's own task, of one operation alone. A curriculum's last task may lack an operation of an earlier one."""
+    return Task((*task.operations, *({operation} - set(task.operations))), task.modulus, task.max_depth, task.max_args,
+                task.trace, task.table_seed).alone(operation)  # fmt: skip
+
+
+def compare(models: Sequence[Reliance]) -> Comparison:
+    """Groups models that were measured on one operation."""
+    members: dict[str, list[Reliance]] = defaultdict(list)
+    for model in models:
+        members[model.group].append(model)
+    groups = []
+    for name, of in members.items():
+        numbers = [_named_numbers(model) for model in of]
+        means = {key: mean_interval([each[key] for each in numbers]) for key in numbers[0]}
+        groups.append(Group(name, tuple(model.model for model in of), means))
+    contrasts = {kind: [m.contrast for m in models if m.group.startswith(kind)] for kind in ("pure", "mixed")}
+    one_task = len({model.task for model in models}) == 1
+    difference = welch_interval(contrasts["pure"], contrasts["mixed"]) if one_task else None
+    return Comparison(tuple(models), tuple(groups), difference)
+
+
+def _named_numbers(model: Reliance) -> dict[str, float]:
+    numbers = {
+        "exact match": model.intact.exact_match,
+        "answer accuracy": model.intact.answer_accuracy,
+        "loss": model.intact.loss,
+    }
+    for of in model.sublayers:
+        where = f"{'all layers' if of.layer is None else f'layer {of.layer}'} {of.kind}"
+        if of.norm is not None:
+            numbers[f"{where}: norm"] = of.norm
+        numbers[f"{where}: exact match lost"] = of.exact_match_lost
+        numbers[f"{where}: answer accuracy lost"] = of.answer_accuracy_lost
+        numbers[f"{where}: loss added"] = of.loss_added
+    numbers["feed-forward less attention, mean of the layers: exact match lost"] = model.contrast
+    for layer, shares in enumerate(model.attention, start=1):
+        numbers |= {f"layer {layer} looks at: {role}": share for role, share in shares.items()}
+    return numbers
+
+
+def mean_interval(values: Sequence[float]) -> Mean:
+    """The mean and its 95 % t interval over the models of a group: over seeds, where these are all that differ."""
+    from scipy.stats import t
+
+    value, count = float(np.mean(values)), len(values)
+    if count < 2:
+        return Mean(value, None, None)
+    half = float(t.ppf(0.975, count - 1) * np.std(values, ddof=1) / math.sqrt(count))
+    return Mean(value, value - half, value + half)
+
+
+def welch_interval(first: Sequence[float], second: Sequence[float]) -> Mean | None:
+    """The difference of two means and its 95 % interval by Welch's t test; None with fewer than two values in either."""
+    from scipy.stats import t
+
+    if min(len(first), len(second)) < 2:
+        return None
+    value = float(np.mean(first) - np.mean(second))
+    parts = [float(np.var(of, ddof=1)) / len(of) for of in (first, second)]
+    if not sum(parts):
+        return Mean(value, value, value)
+    freedom = sum(parts) ** 2 / sum(part**2 / (len(of) - 1) for part, of in zip(parts, (first, second), strict=True))
+    half = float(t.ppf(0.975, freedom)) * math.sqrt(sum(parts))
+    return Mean(value, value - half, value + half)

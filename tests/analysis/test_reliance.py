@@ -1,0 +1,277 @@
+"""Sublayers against a forward pass written out in NumPy; ablation against other weights; roles against texts."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from scipy.stats import ttest_1samp, ttest_ind
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from hf_listops.analysis.inside import group_name, load_subjects
+from hf_listops.analysis.reliance import Reliance, analyze, compare, mean_interval, reliance, welch_interval
+from hf_listops.analysis.reliance_hooks import (
+    KINDS,
+    Place,
+    accuracy,
+    attention_by_role,
+    mean_ablation,
+    sublayer_statistics,
+)
+from hf_listops.cli import main
+from hf_listops.data.token_matrix import TokenMatrix
+from hf_listops.errors import ListOpsError
+from hf_listops.evaluation.accuracy import score
+from hf_listops.evaluation.checkpoint import load_checkpoint
+from hf_listops.language import Task, generate
+
+TASK = Task(("SUM",))
+
+
+@pytest.fixture(scope="module")
+def model() -> GPT2LMHeadModel:
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(TASK.vocabulary), n_positions=32, n_embd=8, n_layer=2, n_head=2, initializer_range=0.3,
+        activation_function="gelu", resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, bos_token_id=1, eos_token_id=1,
+    )  # fmt: skip
+    return GPT2LMHeadModel(config).eval()
+
+
+@pytest.fixture(scope="module")
+def rows() -> TokenMatrix:
+    return TokenMatrix.from_rows(generate(TASK, "test", 0, 0, 40))
+
+
+def by_hand(model: GPT2LMHeadModel, ids: np.ndarray) -> tuple[dict[Place, Any], dict[Place, Any], list[np.ndarray]]:
+    """Streams and outputs of each sublayer for one row of T tokens, `(T, D)`, and the attention, `(H, T, T)` a layer."""
+    w = {name: of.detach().double().numpy() for name, of in model.named_parameters()}
+    length, width, heads = len(ids), 8, 2
+
+    def norm(x: np.ndarray, name: str) -> np.ndarray:
+        scaled = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
+        return scaled * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+    def linear(x: np.ndarray, name: str) -> np.ndarray:
+        return x @ w[f"{name}.weight"] + w[f"{name}.bias"]
+
+    x = w["transformer.wte.weight"][ids] + w["transformer.wpe.weight"][:length]
+    streams: dict[Place, Any] = {}
+    outputs: dict[Place, Any] = {}
+    attentions = []
+    for layer in range(2):
+        block = f"transformer.h.{layer}"
+        q, k, v = np.split(linear(norm(x, f"{block}.ln_1"), f"{block}.attn.c_attn"), 3, axis=1)
+        mixed, weights = [], []
+        for head in np.split(np.arange(width), heads):
+            logits = q[:, head] @ k[:, head].T / math.sqrt(width / heads)
+            logits[np.triu_indices(length, 1)] = -np.inf
+            shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+            weights.append(shares / shares.sum(axis=1, keepdims=True))
+            mixed.append(weights[-1] @ v[:, head])
+        attentions.append(np.stack(weights))
+        streams[layer, "attention"] = x
+        outputs[layer, "attention"] = linear(np.concatenate(mixed, axis=1), f"{block}.attn.c_proj")
+        x = x + outputs[layer, "attention"]
+        inner = linear(norm(x, f"{block}.ln_2"), f"{block}.mlp.c_fc")
+        inner = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))
+        streams[layer, "feed-forward"] = x
+        outputs[layer, "feed-forward"] = linear(inner, f"{block}.mlp.c_proj")
+        x = x + outputs[layer, "feed-forward"]
+    return streams, outputs, attentions
+
+
+def test_means_and_norms_are_those_of_a_forward_pass_by_hand(model: GPT2LMHeadModel, rows: TokenMatrix) -> None:
+    means, norms = sublayer_statistics(model, rows)
+    all_outputs: dict[Place, list[Any]] = {place: [] for place in means}
+    all_ratios: dict[Place, list[float]] = {place: [] for place in means}
+    for row in range(len(rows)):
+        streams, outputs, _ = by_hand(model, rows.ids[row, : rows.lengths[row]].astype(int))
+        for place in means:
+            all_outputs[place].append(outputs[place])
+            for at in range(rows.prompt_lengths[row] - 1, rows.lengths[row] - 1):
+                ratio = np.linalg.norm(outputs[place][at]) / np.linalg.norm(streams[place][at])
+                all_ratios[place].append(float(ratio))
+    assert set(means) == {(layer, kind) for layer in range(2) for kind in KINDS}
+    for place, mean in means.items():
+        np.testing.assert_allclose(mean.numpy(), np.concatenate(all_outputs[place]).mean(axis=0), atol=1e-5)
+        assert norms[place] == pytest.approx(np.mean(all_ratios[place]), rel=1e-4)
+
+
+def test_attention_by_role_is_that_of_texts(model: GPT2LMHeadModel, rows: TokenMatrix) -> None:
+    found = attention_by_role(model, rows)
+    totals: list[dict[str, float]] = [{}, {}]
+    for row in range(len(rows)):
+        ids = rows.ids[row, : rows.lengths[row]].astype(int)
+        words = [TASK.vocabulary[place] for place in ids]
+        own = len(words) - 3
+        assert words[own] == "="
+        start = max((place + 1 for place in range(own) if words[place] == "="), default=0)
+        arguments = 0
+        for place in range(own + 1):
+            if place == own:
+                role = "last ="
+            elif place < start:
+                role = "earlier lines"
+            elif words[place].isdigit():
+                arguments += 1
+                role = f"argument {arguments}"
+            else:
+                role = "bracket" if words[place] == "]" else "operation"
+            for layer, weights in enumerate(by_hand(model, ids)[2]):
+                share = weights[:, own, place].mean() / len(rows)
+                totals[layer][role] = totals[layer].get(role, 0) + float(share)
+    for shares, expected in zip(found, totals, strict=True):
+        assert shares == pytest.approx(expected, abs=1e-5)
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+    assert set(found[0]) == {
+        "operation",
+        "argument 1",
+        "argument 2",
+        "argument 3",
+        "bracket",
+        "last =",
+        "earlier lines",
+    }
+    assert model.config._attn_implementation == "sdpa"  # as before
+
+
+@torch.no_grad()
+def test_ablation_is_a_sublayer_without_weights_whose_bias_is_the_mean(rows: TokenMatrix) -> None:
+    torch.manual_seed(1)
+    config = GPT2Config(
+        vocab_size=len(TASK.vocabulary), n_positions=32, n_embd=8, n_layer=2, n_head=2, initializer_range=0.3,
+        resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, bos_token_id=1, eos_token_id=1,
+    )  # fmt: skip
+    model = GPT2LMHeadModel(config).eval()
+    ids = torch.from_numpy(rows.ids.astype(np.int64))
+    before = model(ids).logits
+    means, _ = sublayer_statistics(model, rows)
+    for place, mean in means.items():
+        with mean_ablation(model, {place: mean}):
+            hooked = model(ids).logits
+        assert not torch.allclose(hooked, before, atol=1e-3)
+        assert torch.equal(model(ids).logits, before)  # the hooks are gone
+        block: Any = model.transformer.h[place[0]]
+        projection = (block.attn if place[1] == "attention" else block.mlp).c_proj
+        weight, bias = projection.weight.clone(), projection.bias.clone()
+        projection.weight.zero_()
+        projection.bias.copy_(mean)
+        torch.testing.assert_close(model(ids).logits, hooked)
+        # A sublayer that puts out a constant loses nothing.
+        own_means, _ = sublayer_statistics(model, rows)
+        torch.testing.assert_close(own_means[place], mean)
+        with mean_ablation(model, {place: own_means[place]}):
+            torch.testing.assert_close(model(ids).logits, hooked)
+        projection.weight.copy_(weight)
+        projection.bias.copy_(bias)
+    with pytest.raises(RuntimeError), mean_ablation(model, means):  # removed after an error too
+        raise RuntimeError
+    assert torch.equal(model(ids).logits, before)
+
+
+def test_exact_match_is_that_of_greedy_decoding(trained: Path) -> None:
+    checkpoint = load_checkpoint(str(trained))
+    rows = TokenMatrix.from_rows(generate(checkpoint.task.alone("MAX"), "test", 0, 0, 200))
+    greedy, forced = score(checkpoint.lean, rows), accuracy(checkpoint.model, rows)
+    assert 0 < greedy.exact_match < 1
+    assert forced.exact_match == greedy.exact_match
+    assert forced.answer_accuracy >= forced.exact_match
+    assert forced.loss > 0
+
+
+def test_one_model(trained: Path) -> None:
+    subject = load_subjects([str(trained)])[0]
+    found = reliance(subject, "MAX", 100)
+    assert (found.group, found.task, found.rows) == ("mixed MAX mod 10", "max-mod10-depth2", 100)
+    assert [(of.layer, of.kind) for of in found.sublayers] == [
+        (layer, kind) for layer in (1, 2, None) for kind in ("attention", "feed-forward")
+    ]
+    lost = {(of.layer, of.kind): of.exact_match_lost for of in found.sublayers}
+    differences = [lost[layer, "feed-forward"] - lost[layer, "attention"] for layer in (1, 2)]
+    assert found.contrast == pytest.approx(sum(differences) / 2)
+    assert lost[None, "attention"] == pytest.approx(found.intact.exact_match, abs=0.05)  # nothing without attention
+    alone = compare([found])
+    assert alone.difference is None
+    assert all(mean.low is None for mean in alone.groups[0].means.values())
+    assert alone.groups[0].means["exact match"].value == found.intact.exact_match
+
+
+def test_intervals_are_those_of_scipy() -> None:
+    first, second = [0.9, 0.7, 0.8], [0.1, 0.4]
+    one = ttest_1samp(first, 0).confidence_interval()
+    mean = mean_interval(first)
+    assert (mean.low, mean.high) == pytest.approx((one.low, one.high))
+    two = ttest_ind(first, second, equal_var=False).confidence_interval()
+    welch = welch_interval(first, second)
+    assert welch is not None
+    assert (welch.value, welch.low, welch.high) == pytest.approx((0.55, two.low, two.high))
+    assert welch_interval(first, [0.1]) is None
+    assert welch_interval([1, 1], [0, 0]) is not None
+
+
+def test_groups_side_by_side(trained: Path, tiny_run: Path) -> None:
+    found = analyze([str(trained), str(tiny_run)], rows=60)
+    assert [group.name for group in found.groups] == ["mixed SUM mod 10", "pure SUM mod 10"]
+    assert all(isinstance(model, Reliance) for model in found.models)
+    doubled = compare([*found.models, *found.models])  # two of each, all alike: an interval of no width
+    assert doubled.difference is not None
+    assert doubled.difference.value == pytest.approx(found.models[1].contrast - found.models[0].contrast)
+    assert doubled.groups[0].means["exact match"].low == doubled.groups[0].means["exact match"].value
+
+
+def test_wrong_input(tiny_run: Path) -> None:
+    with pytest.raises(ListOpsError, match="never saw 'MAX'; it was trained on SUM"):
+        analyze([str(tiny_run)], "MAX")
+    with pytest.raises(ListOpsError, match="is named twice"):
+        analyze([str(tiny_run), str(tiny_run)])
+    with pytest.raises(ListOpsError, match="rows: 0 is too few"):
+        analyze([str(tiny_run)], rows=0)
+
+
+def test_what_a_model_was_trained_on(tiny_run: Path, tmp_path: Path) -> None:
+    """A curriculum's operations count although its config names the last task alone; no task at all is an error."""
+    folder = tmp_path / "curriculum"
+    shutil.copytree(tiny_run, folder)
+    knots = [
+        {"step": 0, "mix": {"max-med-mod10-depth2": 1, "min-mod10-depth2": 0}},
+        {"step": 9, "mix": {"sum-mod10-depth2": 1}},
+    ]
+    run = yaml.safe_load((folder / "run.yaml").read_text()) | {"task": None, "curriculum": knots}
+    (folder / "run.yaml").write_text(yaml.safe_dump(run))
+    subject = load_subjects([str(folder)])[0]
+    assert subject.operations == ("MAX", "MED", "SUM")
+    assert group_name(subject, "SUM") == "mixed SUM mod 10"
+    assert reliance(subject, "MAX", 20).task == "max-mod10-depth2"  # its last task has no MAX
+    (folder / "run.yaml").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    del config["listops_task"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ListOpsError, match="does not say what it was trained on"):
+        load_subjects([str(folder)])
+
+
+def test_a_group_shares_its_layers(tiny_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "one-layer"
+    checkpoint = load_checkpoint(str(tiny_run))
+    config = GPT2Config(**(checkpoint.model.config.to_dict() | {"n_layer": 1}))
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    checkpoint.tokenizer.save_pretrained(folder)
+    with pytest.raises(ListOpsError, match="are of one group, but have 2 and 1 layers"):
+        analyze([str(tiny_run), str(folder)])
+
+
+def test_command(trained: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    arguments = ["analyze", "reliance", str(trained), str(tiny_run), "--rows", "60", "--out", str(out)]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert (out / "reliance.md").read_text() in printed
+    assert "mixed SUM mod 10" in printed
+    assert "two models in each group" in printed
+    assert {path.name for path in out.iterdir()} == {f"reliance.{kind}" for kind in ("png", "svg", "json", "md")}
