@@ -114,3 +114,11 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Callers]":
 
     with calling(tmp_path_factory.mktemp("hub") / "root") as callers:
         yield callers
+
+
+SLOWEST = ("test_readme.py", "test_sweep.py", "test_launch.py", "test_hub_clients.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no worker is left with them while the others have nothing to do."""
+    items.sort(key=lambda item: item.path.name not in SLOWEST)
