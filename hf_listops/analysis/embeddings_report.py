@@ -9,7 +9,7 @@ import numpy as np
 
 from hf_listops.analysis.embeddings import Embeddings, Geometry
 from hf_listops.analysis.embeddings_measures import Measure
-from hf_listops.analysis.inside import plain_numbers, save_picture
+from hf_listops.analysis.outputs import plain_numbers, save_picture
 from hf_listops.data.files import write_atomically
 
 _EVEN, _ODD = "#0072B2", "#D55E00"  # told apart with colour blindness too

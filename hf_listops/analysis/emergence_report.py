@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hf_listops.analysis.emergence import Curve, Emergence
+from hf_listops.analysis.outputs import plain_numbers
 from hf_listops.analysis.transition import SOLVED, Fit, Ratio
 from hf_listops.data.files import write_atomically
 
@@ -33,7 +32,7 @@ def write_report(emergence: Emergence, out: Path) -> list[Path]:
         curves = [c for c in emergence.curves if (c.budget, c.variant) == (budget, variant)]
         name = f"emergence-{budget}" + (f"-{variant}" if variant else "")
         paths += _draw(curves, setting_text(budget, variant), out / name, digest(emergence))
-    write_atomically(out / "emergence.json", numbers(emergence))
+    write_atomically(out / "emergence.json", plain_numbers(emergence))
     write_atomically(out / "emergence.md", markdown(emergence))
     return [*paths, out / "emergence.json", out / "emergence.md"]
 
@@ -43,25 +42,9 @@ def settings(emergence: Emergence) -> list[tuple[int, str | None]]:
     return list(dict.fromkeys((curve.budget, curve.variant) for curve in emergence.curves))
 
 
-def numbers(emergence: Emergence) -> str:
-    """Every number of the pictures and tables, as JSON."""
-    return json.dumps(_plain(dataclasses.asdict(emergence)), indent=1) + "\n"
-
-
 def digest(emergence: Emergence) -> str:
-    """SHA-256 of `numbers`, by which a picture can be held against them."""
-    return hashlib.sha256(numbers(emergence).encode()).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no infinity: an interval's open end is null. Seven digits are the same on every machine."""
-    if isinstance(value, dict):
-        return {key: _plain(of) for key, of in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(of) for of in value]
-    if isinstance(value, float):
-        return float(f"{value:.7g}") if math.isfinite(value) else None
-    return value
+    """SHA-256 of all numbers as JSON, by which a picture can be held against them."""
+    return hashlib.sha256(plain_numbers(emergence).encode()).hexdigest()
 
 
 def markdown(emergence: Emergence) -> str:

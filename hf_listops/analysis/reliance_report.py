@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hf_listops.analysis.inside import plain_numbers, save_picture
+from hf_listops.analysis.outputs import plain_numbers, save_picture
 from hf_listops.analysis.reliance import Comparison, Group, Mean
 from hf_listops.data.files import write_atomically
 

@@ -20,7 +20,7 @@ from hf_listops.analysis.embeddings_measures import (
     rank_correlation,
     spectrum,
 )
-from hf_listops.analysis.inside import plain_numbers
+from hf_listops.analysis.outputs import plain_numbers
 from hf_listops.cli import main
 from hf_listops.errors import ListOpsError
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from hf_listops.analysis.emergence import emergence_of
 from hf_listops.analysis.emergence_readme import SECTIONS, Results, prose, refreshed, write_results
-from hf_listops.analysis.emergence_report import digest, markdown, numbers
+from hf_listops.analysis.emergence_report import digest, markdown
+from hf_listops.analysis.outputs import plain_numbers
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.records import read_records
 from hf_listops.sweep.grid import read_sweep
@@ -67,7 +68,7 @@ def test_the_page_is_made_from_the_records(name: str, found: dict[str, Results])
 def test_pictures_and_tables_are_of_the_same_records(name: str, found: dict[str, Results]) -> None:
     emergence = found[name].emergence
     tables = committed(f"results/{name}/emergence.md"), committed(f"results/{name}/emergence.json")
-    assert tables == (markdown(emergence).encode(), numbers(emergence).encode())
+    assert tables == (markdown(emergence).encode(), plain_numbers(emergence).encode())
     pictures = re.findall(r"!\[.*?\]\((.+?)\)", page(name))
     assert bool(pictures) == bool(emergence.runs)
     for picture in pictures:

@@ -1,0 +1,38 @@
+"""Numbers and pictures as files: what every analysis writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+
+def plain_numbers(result: Any) -> str:
+    """Every number of a frozen dataclass as JSON: seven digits, the same on every machine; null for no number."""
+    return json.dumps(_plain(dataclasses.asdict(result)), indent=1) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinity: an interval's open end is null. Seven digits are the same on every machine."""
+    if isinstance(value, dict):
+        return {key: _plain(of) for key, of in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(of) for of in value]
+    if isinstance(value, float):
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    return value
+
+
+def save_picture(figure: Any, path: Path, numbers: str) -> list[Path]:
+    """Writes a Matplotlib figure to `path` + `.png` and `.svg`; the description holds the SHA-256 of its numbers."""
+    import matplotlib
+
+    description = hashlib.sha256(numbers.encode()).hexdigest()
+    paths = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")]
+    figure.savefig(paths[0], dpi=150, metadata={"Description": description})
+    with matplotlib.rc_context({"svg.hashsalt": "hf_listops"}):
+        figure.savefig(paths[1], metadata={"Date": None, "Description": description})
+    return paths
