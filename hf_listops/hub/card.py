@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardDat
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.names import dataset_repo, parse_model_repo, step_revision
 from hf_listops.hub.pictures import curriculum_picture, learning_curve
+from hf_listops.hub.run_folder import knots_of
 from hf_listops.language import OPERATIONS, Task, parse, prompt_and_completion
 from hf_listops.language.splits import TEST, TEST_DEEPER, TEST_UNSEEN_CALLS
 
@@ -67,7 +68,7 @@ def card_texts(
     line = final or next((line for line in reversed(metrics) if "exact_match" in line), None)
     if line is None:
         raise ListOpsError("metrics: no line holds an evaluation; a right file is that of a run after its step 0")
-    knots = _knots(config)
+    knots = knots_of(config)
     tasks = [Task.from_name(name) for name in dict.fromkeys(name for knot in knots for name in knot["mix"])]
     mixes_tasks = _mixes_tasks(config)
     pictures = [LEARNING_CURVE, *([CURRICULUM] if mixes_tasks else [])] if final else []
@@ -100,13 +101,8 @@ def card_texts(
     return {README: f"{card}\n".encode(), **files}
 
 
-def _knots(config: dict[str, Any]) -> list[dict[str, Any]]:
-    knots: list[dict[str, Any]] = config["curriculum"] or [{"step": 0, "mix": {config["task"]: 1}}]
-    return knots
-
-
 def _mixes_tasks(config: dict[str, Any]) -> bool:
-    knots = _knots(config)
+    knots = knots_of(config)
     return len(knots) > 1 or len(knots[0]["mix"]) > 1
 
 

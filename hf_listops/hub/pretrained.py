@@ -13,7 +13,7 @@ from hf_listops.data.files import write_atomically
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.manifest import MANIFEST
 from hf_listops.hub.names import DEFAULT_NAMESPACE, dataset_repo
-from hf_listops.hub.run_folder import read_config
+from hf_listops.hub.run_folder import knots_of, read_config
 from hf_listops.language import Task
 
 FOLDER = Path(__file__).parents[2] / "pretrained"
@@ -55,8 +55,7 @@ def offer_pretrained(root: Path, environment: dict[str, str], *, quiet: bool) ->
 
 def _tasks(config: dict[str, Any]) -> set[str]:
     """The names of the tasks that a run was trained on."""
-    knots = config["curriculum"] or [{"mix": {config["task"]: 1}}]
-    return {Task.from_name(name).name for knot in knots for name in knot["mix"]}
+    return {Task.from_name(name).name for knot in knots_of(config) for name in knot["mix"]}
 
 
 def _run(command: list[str], environment: dict[str, str], quiet: bool) -> None:

@@ -34,6 +34,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     return fields
 
 
+def knots_of(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The knots of a run's curriculum; one where it trains one task."""
+    knots: list[dict[str, Any]] = config["curriculum"] or [{"step": 0, "mix": {config["task"]: 1}}]
+    return knots
+
+
 def finished_line(folder: Path) -> dict[str, Any] | None:
     """The last line of a finished run's metrics, with its final evaluation; None if the run is not finished."""
     if not (folder / MANIFEST).is_file():
