@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from hf_listops.data.remote import explained
@@ -82,3 +84,15 @@ def _causes_of_uploads() -> Iterator[None]:
         if isinstance(error.__cause__, (HfHubHTTPError, httpx2.TransportError)):
             raise error.__cause__ from None
         raise
+
+
+def read_json(api: Any, repo_id: str, path: str, revision: str | None, kind: str = "model") -> dict[str, Any] | None:
+    """A JSON file of a repo at a revision, None if there is none."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        file = api.hf_hub_download(repo_id, path, repo_type=kind, revision=revision)
+    except EntryNotFoundError:
+        return None
+    content: dict[str, Any] = json.loads(Path(file).read_text())
+    return content

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from hf_listops.data.remote import explained, no_hub_bars
 from hf_listops.errors import ListOpsError
-from hf_listops.hub.api import default_namespace, persistently
+from hf_listops.hub.api import default_namespace, persistently, read_json
 from hf_listops.hub.card import card_texts
 from hf_listops.hub.manifest import MANIFEST, manifest_text, read_manifest
 from hf_listops.hub.names import model_repo, parse_step_revision
@@ -160,14 +160,7 @@ class Publisher:
 
     def _manifest(self, commit: str) -> dict[str, Any] | None:
         """The manifest at a commit, None before the first checkpoint."""
-        from huggingface_hub.errors import EntryNotFoundError
-
-        try:
-            path = self.api.hf_hub_download(self.repo_id, MANIFEST, revision=commit)
-        except EntryNotFoundError:
-            return None
-        manifest: dict[str, Any] = json.loads(Path(path).read_text())
-        return manifest
+        return read_json(self.api, self.repo_id, MANIFEST, commit)
 
     def _check_run(self, manifest: dict[str, Any] | None) -> None:
         if manifest is not None and manifest.get("hash") != self.hash:

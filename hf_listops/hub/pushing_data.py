@@ -12,7 +12,7 @@ from hf_listops.data.card import dataset_card
 from hf_listops.data.files import sha256_of
 from hf_listops.data.remote import explained
 from hf_listops.errors import ListOpsError
-from hf_listops.hub.api import default_namespace, persistently
+from hf_listops.hub.api import default_namespace, persistently, read_json
 from hf_listops.hub.names import dataset_repo
 from hf_listops.hub.publishing import MAIN, Published
 from hf_listops.language import Task
@@ -52,7 +52,7 @@ def push_data(tasks: Sequence[Task], folder: Path, repo_id: str | None = None, *
 
     def push() -> int:
         head = api.repo_info(repo_id, repo_type="dataset", revision=MAIN).sha
-        there = _manifest(api, repo_id, head)
+        there = read_json(api, repo_id, MANIFEST, head, "dataset")
         manifest = _merged(repo_id, built, there, wanted)
         if manifest == there:
             return 0
@@ -74,17 +74,6 @@ def push_data(tasks: Sequence[Task], folder: Path, repo_id: str | None = None, *
         persistently(lambda: api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True))
         added = persistently(push)
     return Published(repo_id, api.endpoint, len(wanted), added)
-
-
-def _manifest(api: Any, repo_id: str, commit: str | None) -> dict[str, Any] | None:
-    from huggingface_hub.errors import EntryNotFoundError
-
-    try:
-        path = api.hf_hub_download(repo_id, MANIFEST, repo_type="dataset", revision=commit)
-    except EntryNotFoundError:
-        return None
-    manifest: dict[str, Any] = json.loads(Path(path).read_text())
-    return manifest
 
 
 def _merged(
