@@ -27,7 +27,7 @@ bench: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[hub,test,track]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[hub,interp,report,test,track]'
 	touch $@
 
 clean:

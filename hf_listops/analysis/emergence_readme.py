@@ -1,27 +1,20 @@
-"""A results folder made from its records: pictures, tables, and the marked sections of its README.
-
-A README's prose is written by hand and holds no result; what stands between `<!-- name -->` and `<!-- /name -->` is made
-here, by the function of that name in `SECTIONS`, and made again whenever the records grow.
-"""
+"""A results folder made from its records: pictures, tables, and the marked sections of its README."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from hf_listops.analysis.emergence import Emergence, Record, emergence_of, finished
 from hf_listops.analysis.emergence_controls import extension, initialisation, shuffled
 from hf_listops.analysis.emergence_report import setting_text, transition_table, write_report
 from hf_listops.analysis.emergence_verdicts import BUDGET, verdicts
-from hf_listops.data.files import write_atomically
+from hf_listops.analysis.pages import Sections, refresh, verdict_table
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.records import read_records
-
-_SECTION = re.compile(r"(<!-- (?P<name>\w+) -->\n).*?(<!-- /(?P=name) -->)", flags=re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -51,29 +44,12 @@ def write_results(records: Path, out: Path, planned: int | None = None, against:
         raise ListOpsError(
             f"records: {str(records)!r} holds no finished run; make some with: hf-listops sweep run RECIPE"
         )
-    paths = write_report(results.emergence, out)
-    readme = out / "README.md"
-    if readme.is_file():
-        write_atomically(readme, refreshed(readme.read_text(), results))
-        paths.append(readme)
-    return paths
+    return [*write_report(results.emergence, out), *refresh(out, sections(results))]
 
 
-def refreshed(text: str, results: Results) -> str:
-    """A README's text with its marked sections made anew. Raises `ListOpsError` for an unknown section."""
-
-    def section(match: re.Match[str]) -> str:
-        name = match["name"]
-        if name not in SECTIONS:
-            raise ListOpsError(f"README: there is no section {name!r}; the sections are {', '.join(SECTIONS)}")
-        return "\n".join([match[1].rstrip(), *SECTIONS[name](results), match[3]])
-
-    return _SECTION.sub(section, text)
-
-
-def prose(text: str) -> str:
-    """What a README says outside of its marked sections."""
-    return _SECTION.sub("", text)
+def sections(results: Results) -> Sections:
+    """The sections that a page of emergence may show."""
+    return {name: partial(section, results) for name, section in SECTIONS.items()}
 
 
 def _progress(results: Results) -> list[str]:
@@ -84,8 +60,7 @@ def _progress(results: Results) -> list[str]:
 
 
 def _verdicts(results: Results) -> list[str]:
-    lines = ["| claim | verdict | because |", "|---|---|---|"]
-    return lines + [f"| {of.claim} | **{of.verdict}** | {of.because} |" for of in verdicts(results.emergence)]
+    return verdict_table(*verdicts(results.emergence))
 
 
 def _transitions(results: Results) -> list[str]:

@@ -12,12 +12,11 @@ runs would be a choice of when to stop.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
 
 from hf_listops.analysis.emergence import SEEDS_FOR_AN_INTERVAL, Curve, Emergence
 from hf_listops.analysis.emergence_report import point_text, ratio_interval_text, ratio_text
+from hf_listops.analysis.pages import Verdict
 from hf_listops.analysis.transition import Fit
 
 BUDGET = 10_000
@@ -27,20 +26,6 @@ HELPED = ("MAX+SUM", "MED+SUM", "MAX+MED+SUM")
 _ENOUGH_MIXES = 12
 _SEEDS = 2  # for a transition point
 _P_VALUE = 0.01
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the records say of a claim, and the numbers that it rests on, in one sentence without its full stop."""
-
-    claim: str
-    verdict: Literal["reproduced", "not reproduced", "not yet run"]
-    because: str
-
-    @property
-    def line(self) -> str:
-        """The claim's status in one line, as a table of claims shows it."""
-        return f"{self.verdict}: {self.because}"
 
 
 def verdicts(emergence: Emergence) -> tuple[Verdict, Verdict]:

@@ -7,7 +7,11 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from hf_listops.errors import ListOpsError
+
+Result = TypeVar("Result")
 
 
 def plain_numbers(result: Any) -> str:
@@ -24,6 +28,23 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.7g}") if math.isfinite(value) else None
     return value
+
+
+def read_numbers(kind: type[Result], path: Path) -> Result:
+    """The result that `plain_numbers` wrote, of a dataclass without infinite numbers.
+
+    Raises:
+        ListOpsError: there is no such file, or it holds something else.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_json(path.read_text())
+    except (OSError, ValidationError) as error:
+        why = " ".join(str(error).split())[:120]
+        raise ListOpsError(
+            f"results: {str(path)!r} holds no {kind.__name__} ({why}); make it with its command"
+        ) from None
 
 
 def save_picture(figure: Any, path: Path, numbers: str) -> list[Path]:

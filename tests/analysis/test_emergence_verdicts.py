@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hf_listops.analysis.emergence import emergence_of
-from hf_listops.analysis.emergence_verdicts import MIXES, Verdict, verdicts
+from hf_listops.analysis.emergence_verdicts import MIXES, verdicts
+from hf_listops.analysis.pages import Verdict
 from hf_listops.language import Task
 
 SIZES = (696, 2160, 4392, 7392, 15_696, 27_072, 59_040, 103_296)

@@ -13,9 +13,10 @@ from conftest import ROOT
 from PIL import Image
 
 from hf_listops.analysis.emergence import emergence_of
-from hf_listops.analysis.emergence_readme import SECTIONS, Results, prose, refreshed, write_results
+from hf_listops.analysis.emergence_readme import SECTIONS, Results, sections, write_results
 from hf_listops.analysis.emergence_report import digest, markdown
 from hf_listops.analysis.outputs import plain_numbers
+from hf_listops.analysis.pages import prose, refreshed
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.records import read_records
 from hf_listops.sweep.grid import read_sweep
@@ -59,7 +60,9 @@ def page(name: str) -> str:
 @pytest.mark.parametrize("name", PAGES)
 def test_the_page_is_made_from_the_records(name: str, found: dict[str, Results]) -> None:
     of = found[name]
-    assert page(name) == refreshed(page(name), of), f"make it again with the command in results/{name}/README.md"
+    assert page(name) == refreshed(page(name), sections(of)), (
+        f"make it again with the command in results/{name}/README.md"
+    )
     assert f"{of.emergence.runs} of {of.planned} runs done" in page(name)
     assert "What differs from the paper" in page(name)
 
@@ -100,9 +103,9 @@ def test_the_command_of_the_page_makes_it(name: str, tmp_path: Path, monkeypatch
     main(command.split())
     text = (tmp_path / "results" / name / "README.md").read_text()
     assert "**Not yet run: 0 of " in text
-    sections = dict(re.findall(r"<!-- (\w+) -->\n(.*?)\n<!-- /", text, flags=re.DOTALL))
-    assert {body for of, body in sections.items() if of not in ("progress", "figure", "verdicts")} == {"Not yet run."}
-    assert re.findall(r"\*\*(.*?)\*\*", sections.get("verdicts", "")) == ["not yet run"] * 2 * ("verdicts" in sections)
+    made = dict(re.findall(r"<!-- (\w+) -->\n(.*?)\n<!-- /", text, flags=re.DOTALL))
+    assert {body for of, body in made.items() if of not in ("progress", "figure", "verdicts")} == {"Not yet run."}
+    assert re.findall(r"\*\*(.*?)\*\*", made.get("verdicts", "")) == ["not yet run"] * 2 * ("verdicts" in made)
     assert prose(text) == prose(page(name))
     records = (committed("results/figure1/runs.jsonl") or b"").splitlines(keepends=True)[:4]
     (tmp_path / "results" / name / "runs.jsonl").write_bytes(b"".join(records))
@@ -115,7 +118,7 @@ def test_the_command_of_the_page_makes_it(name: str, tmp_path: Path, monkeypatch
 
 def test_unknown_sections_and_no_records(tmp_path: Path) -> None:
     with pytest.raises(ListOpsError, match="there is no section 'tabel'; the sections are progress, figure"):
-        refreshed("<!-- tabel -->\n<!-- /tabel -->\n", Results(()))
+        refreshed("<!-- tabel -->\n<!-- /tabel -->\n", sections(Results(())))
     with pytest.raises(ListOpsError, match="holds no finished run"):
         write_results(tmp_path / "runs.jsonl", tmp_path / "out")
 
@@ -126,7 +129,9 @@ def test_a_change_of_a_record_changes_the_page(found: dict[str, Results]) -> Non
     changed = [dict(record) for record in of.records]
     first = changed[0]
     first["final"] = {name: {"test": {"exact_match": 0.01, "rows": 2000}} for name in first["final"]}
-    assert refreshed(page("figure1"), Results(changed, of.planned)) != refreshed(page("figure1"), of)
+    assert refreshed(page("figure1"), sections(Results(changed, of.planned))) != refreshed(
+        page("figure1"), sections(of)
+    )
     assert digest(emergence_of(changed)) != digest(of.emergence)
     used = set(re.findall(r"<!-- (\w+) -->", "".join(map(page, PAGES))))
     assert used == set(SECTIONS)

@@ -1,0 +1,91 @@
+"""A run by name: its config, its metrics, and its model at every revision that was kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hf_listops.data.remote import explained, local_folder, split_revision
+from hf_listops.errors import ListOpsError
+from hf_listops.hub.names import parse_step_revision
+from hf_listops.hub.run_folder import METRICS, RUN, finished_line, knots_of, read_config, read_metrics
+
+
+@dataclass(frozen=True)
+class History:
+    """A finished run. `revisions` maps each kept training step, and the last one, to a name that `load_checkpoint` takes."""
+
+    name: str
+    config: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    revisions: dict[int, str]
+
+    @cached_property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The lines with `exact_match` and `answer_accuracy` by task, in order of `step`."""
+        return [line for line in self.metrics if "exact_match" in line]
+
+    @cached_property
+    def losses(self) -> dict[int, float]:
+        """Training loss by step, nats per target token, each the mean over the steps since the one before."""
+        return {line["step"]: line["loss"] for line in self.metrics if "loss" in line}
+
+    @property
+    def final(self) -> dict[str, Any]:
+        """The final evaluation: task, then split, then `exact_match`, `answer_accuracy`, `chance`, `rows`."""
+        final: dict[str, Any] = next(line["final"] for line in self.metrics if "final" in line)
+        return final
+
+    @property
+    def knots(self) -> list[dict[str, Any]]:
+        """Of the curriculum; one where one task was trained."""
+        return knots_of(self.config)
+
+    @property
+    def subject(self) -> str:
+        """What was trained, sizes and seed aside: the task or the curriculum's name, and the variant."""
+        subject: str = self.config["task"] or self.config["name"]
+        return subject if self.config["variant"] is None else f"{subject} ({self.config['variant']})"
+
+
+def load_histories(names: Sequence[str]) -> list[History]:
+    """Loads runs by `FOLDER` or `NAMESPACE/REPO` (whose `main` is the final state).
+
+    Raises:
+        ListOpsError: there is no such run, it is not finished, one revision of it is asked for, or it is named twice.
+    """
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise ListOpsError(
+            f"model: {twice!r} is named twice; two of a group are to be two seeds, such as …-s0 and …-s1"
+        )
+    return [_load(name) for name in names]
+
+
+def _load(name: str) -> History:
+    repo_id, revision = split_revision(name)
+    if revision is not None:
+        raise ListOpsError(f"model: {name!r} is one revision; give the run whole, as in {repo_id!r}")
+    folder = local_folder(name, patterns=(RUN, METRICS, "manifest.json"))
+    config, last = read_config(folder), finished_line(folder)
+    if last is None:
+        raise ListOpsError(f"model: the run of {name!r} is not finished; its curves end where its training does")
+    steps = _steps_of_folder(folder) if Path(name).is_dir() else _steps_of_repo(name)
+    return History(name, config, read_metrics(folder), {**steps, last["step"]: name})
+
+
+def _steps_of_folder(folder: Path) -> dict[int, str]:
+    steps = {parse_step_revision(path.name): str(path) for path in (folder / "steps").glob("step-*")}
+    return dict(sorted(steps.items()))
+
+
+def _steps_of_repo(repo_id: str) -> dict[int, str]:
+    from huggingface_hub import HfApi
+
+    with explained(repo_id):
+        branches = [ref.name for ref in HfApi().list_repo_refs(repo_id).branches]
+    steps = {parse_step_revision(name): f"{repo_id}@{name}" for name in branches if name.startswith("step-")}
+    return dict(sorted(steps.items()))
