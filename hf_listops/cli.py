@@ -97,7 +97,7 @@ def _embeddings(args: argparse.Namespace) -> None:
     from hf_listops.analysis.embeddings import analyze
     from hf_listops.analysis.embeddings_report import write_report
 
-    for path in write_report(analyze(args.model), args.out):
+    for path in write_report(analyze(args.model, args.above), args.out, parity_alone=args.parity):
         sys.stdout.write(f"{path}\n")
     sys.stdout.write((args.out / "embeddings.md").read_text())
 
@@ -106,9 +106,33 @@ def _reliance(args: argparse.Namespace) -> None:
     from hf_listops.analysis.reliance import analyze
     from hf_listops.analysis.reliance_report import write_report
 
-    for path in write_report(analyze(args.model, args.operation, args.rows), args.out):
+    for path in write_report(analyze(args.model, args.operation, args.rows, args.above), args.out):
         sys.stdout.write(f"{path}\n")
     sys.stdout.write((args.out / "reliance.md").read_text())
+
+
+def _transfer(args: argparse.Namespace) -> None:
+    from hf_listops.analysis.transfer import analyze
+    from hf_listops.analysis.transfer_report import write_report
+
+    for path in write_report(analyze(args.model), args.out):
+        sys.stdout.write(f"{path}\n")
+    sys.stdout.write((args.out / "transfer.md").read_text())
+
+
+def _report(args: argparse.Namespace) -> None:
+    from hf_listops.analysis.report_page import make_report
+
+    sys.stdout.write(f"{make_report(args.model, args.out)}\n")
+
+
+def _dynamics(args: argparse.Namespace) -> None:
+    from hf_listops.analysis.dynamics import analyze
+    from hf_listops.analysis.dynamics_report import write_report
+
+    for path in write_report(analyze(args.model, args.operation), args.out):
+        sys.stdout.write(f"{path}\n")
+    sys.stdout.write((args.out / "dynamics.md").read_text())
 
 
 def _table(lines: list[dict[str, Any]]) -> None:
@@ -211,15 +235,31 @@ def make_parser() -> argparse.ArgumentParser:
     )
     emergence.set_defaults(run_command=_emergence)
     embeddings = analyze.add_parser("embeddings", help="which structure do the embeddings of the numbers have?")
+    embeddings.add_argument("--parity", action="store_true", help="odd against even alone, in the best planes")
     embeddings.set_defaults(run_command=_embeddings)
     reliance = analyze.add_parser("reliance", help="does a model lean on its attention or its feed-forward layers?")
     reliance.add_argument("--operation", default="SUM", help="whose test rows are read (default SUM)")
     reliance.add_argument("--rows", type=int, default=1000, help="test rows (default 1000)")
     reliance.set_defaults(run_command=_reliance)
+    dynamics = analyze.add_parser("dynamics", help="how is a task learned over the steps, and when not?")
+    dynamics.add_argument("model", nargs="+", help="a finished run with its revisions: folder or NAMESPACE/REPO")
+    dynamics.add_argument("--operation", default="SUM", help="that set-ups are compared on (default SUM)")
+    dynamics.set_defaults(run_command=_dynamics)
+    transfer = analyze.add_parser("transfer", help="what does a curriculum change, against its last task alone?")
+    transfer.add_argument("model", nargs="+", help="a finished run: folder or NAMESPACE/REPO")
+    transfer.set_defaults(run_command=_transfer)
     for question in (embeddings, reliance):
+        question.add_argument(
+            "--above", type=float, default=0.0, help="leave out models that solve less of an operation, as in 0.9"
+        )
         question.add_argument("model", nargs="+", help="folder or NAMESPACE/REPO[@REVISION]")
-    for question in (curves, emergence, embeddings, reliance):
+    for question in (curves, emergence, embeddings, reliance, dynamics, transfer):
         question.add_argument("--out", type=Path, required=True, help="folder for PNG, SVG and JSON")
+
+    report = commands.add_parser("report", help="put all that is known of some models on one page, report.html")
+    report.add_argument("model", nargs="+", help="folder or NAMESPACE/REPO[@REVISION]")
+    report.add_argument("--out", type=Path, required=True, help="folder for report.html")
+    report.set_defaults(run_command=_report)
 
     record = commands.add_parser("record", help="append the records of finished runs to a results file")
     record.add_argument("run", nargs="+", type=Path, help="folder of a finished run")

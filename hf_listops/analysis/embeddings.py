@@ -2,14 +2,14 @@
 
 As in the paper (arXiv 2505.18369): the correlation matrix of the embeddings of the numbers 0 … n-1 of each model, the
 average over the models of a group, and its principal components. A model belongs to the group `pure X` if it was trained
-on X alone, otherwise to `mixed X` for each of its operations X.
+on X alone, otherwise to `mixed X` for each of its operations X; the paper takes the models above 90 % test accuracy.
 
 Shapes: n residues, D `n_embd`, k components.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_listops.analysis.embeddings_measures import Measure, measure, spectrum
-from hf_listops.analysis.inside import Subject, group_name, load_subjects
+from hf_listops.analysis.inside import Subject, alone_rows, check_share, group_name, load_subjects
+from hf_listops.analysis.teacher_forced import accuracy
 from hf_listops.errors import ListOpsError
 from hf_listops.evaluation.checkpoint import Checkpoint
 
@@ -33,6 +34,7 @@ class Geometry:
 
     group: str
     models: tuple[str, ...]
+    exact_match: tuple[float, ...]  # of each model, on test rows of the group's operation alone
     correlation: tuple[tuple[float, ...], ...]  # mean over the models, (n, n)
     scores: tuple[tuple[float, ...], ...]  # (n, k): residue by component
     variance: tuple[float, ...]  # share of each component, (k,)
@@ -46,35 +48,55 @@ class Embeddings:
 
     permutations: int
     draws: int
+    above: float  # models of lower exact match were left out
     groups: tuple[Geometry, ...]
+    left_out: dict[str, int]  # how many, by group
 
 
-def analyze(names: Sequence[str], permutations: int = 1999, draws: int = 199) -> Embeddings:
+def analyze(
+    names: Sequence[str], above: float = 0.0, permutations: int = 1999, draws: int = 199, rows: int = 1000
+) -> Embeddings:
     """The geometry of every group that models belong to.
 
     Args:
         names (`Sequence[str]`): folders or `NAMESPACE/REPO[@REVISION]`.
+        above (`float`): leave a model out of the groups of an operation of which it solves a smaller share, in [0, 1].
         permutations (`int`): shuffles of the residues behind each p value.
         draws (`int`): random initialisations behind each p value.
+        rows (`int`): test rows of each operation alone by which models are judged.
 
     Raises:
-        ListOpsError: as `load_subjects`, or a model has fewer than 5 numbers.
+        ListOpsError: as `load_subjects`; a model has fewer than 5 numbers; no model is above `above`.
     """
-    groups: dict[str, list[Subject]] = defaultdict(list)
+    check_share("above", above)
+    groups: dict[str, list[tuple[Subject, float]]] = defaultdict(list)
+    left_out: Counter[str] = Counter()
+    best = 0.0
     for subject in load_subjects(names):
         for operation in subject.operations:
-            groups[group_name(subject, operation)].append(subject)
+            group = group_name(subject, operation)
+            solved = accuracy(subject.checkpoint.model, alone_rows(subject, operation, rows)).exact_match
+            best = max(best, solved)
+            if solved >= above:
+                groups[group].append((subject, solved))
+            else:
+                left_out[group] += 1
+    if not groups:
+        raise ListOpsError(
+            f"above: no model solves {above:g} of the rows of any operation; the best solves {best:.2f}"
+        )
     found = [
         geometry(
             group,
-            [subject.name for subject in members],
-            [number_embeddings(subject.checkpoint) for subject in members],
+            [subject.name for subject, _ in members],
+            [number_embeddings(subject.checkpoint) for subject, _ in members],
             permutations,
             draws,
+            exact_match=[solved for _, solved in members],
         )
         for group, members in groups.items()
     ]
-    return Embeddings(permutations, draws, tuple(found))
+    return Embeddings(permutations, draws, above, tuple(found), dict(left_out))
 
 
 def number_embeddings(checkpoint: Checkpoint) -> Floats:
@@ -91,6 +113,7 @@ def geometry(
     permutations: int = 1999,
     draws: int = 199,
     seed: int = 0,
+    exact_match: Sequence[float] = (),
 ) -> Geometry:
     """The geometry of one group, from the number embeddings of its models.
 
@@ -99,6 +122,7 @@ def geometry(
         embeddings (`Sequence[ndarray]`): each of shape `(n, D)`, of one n; D may differ.
         permutations (`int`), draws (`int`): as in `analyze`.
         seed (`int`): of the shuffles and the random initialisations.
+        exact_match (`Sequence[float]`): of each model, kept with the result.
 
     Raises:
         ListOpsError: there are fewer than 5 numbers, or an embedding is constant or not finite.
@@ -119,6 +143,7 @@ def geometry(
     return Geometry(
         group,
         tuple(models),
+        tuple(exact_match),
         _tuples(average),
         _tuples(scores),
         tuple(variance.tolist()),

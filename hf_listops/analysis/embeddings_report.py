@@ -9,10 +9,12 @@ import numpy as np
 
 from hf_listops.analysis.embeddings import Embeddings, Geometry
 from hf_listops.analysis.embeddings_measures import Measure
+from hf_listops.analysis.embeddings_parity import color_by_parity, draw_parity, label_numbers, parity_text
+from hf_listops.analysis.embeddings_verdicts import verdicts
 from hf_listops.analysis.outputs import plain_numbers, save_picture
+from hf_listops.analysis.pages import Sections, refresh, verdict_table
 from hf_listops.data.files import write_atomically
 
-_EVEN, _ODD = "#0072B2", "#D55E00"  # told apart with colour blindness too
 _PLANES = ((0, 1), (2, 3), (4, 5))
 _HEAD = (
     "| measure | of | best | value | shuffled | p | random init | p |",
@@ -20,33 +22,72 @@ _HEAD = (
 )
 
 
-def write_report(embeddings: Embeddings, out: Path) -> list[Path]:
-    """Writes `embeddings-{group}.png/.svg` for each group, `embeddings.json` with every number in them, and
-    `embeddings.md` with the tables. Returns the paths."""
+def write_report(embeddings: Embeddings, out: Path, *, parity_alone: bool = False) -> list[Path]:
+    """Writes a picture of each group (`embeddings-{group}`, or `parity-{group}` of parity alone), PNG and SVG,
+    `embeddings.json` with every number in them, `embeddings.md` with the tables, and refreshes the README there. Returns
+    the paths."""
     out.mkdir(parents=True, exist_ok=True)
     numbers = plain_numbers(embeddings)
     paths = []
     for group in embeddings.groups:
-        paths += save_picture(_draw(group), out / f"embeddings-{group.group.lower().replace(' ', '-')}", numbers)
+        figure = draw_parity(group) if parity_alone else _draw(group)
+        paths += save_picture(figure, out / picture_name(group, parity_alone), numbers)
     write_atomically(out / "embeddings.json", numbers)
-    write_atomically(out / "embeddings.md", markdown(embeddings))
-    return [*paths, out / "embeddings.json", out / "embeddings.md"]
+    write_atomically(out / "embeddings.md", "\n".join(measure_table(embeddings, parity_alone=parity_alone)) + "\n")
+    page = refresh(out, sections(embeddings, parity_alone=parity_alone))
+    return [*paths, out / "embeddings.json", out / "embeddings.md", *page]
 
 
-def markdown(embeddings: Embeddings) -> str:
+def picture_name(group: Geometry, parity_alone: bool) -> str:
+    """The picture of a group without its ending, as in `parity-mixed-sum-mod-10`."""
+    words = group.group.lower().replace(",", "").replace(" ", "-")
+    return f"{'parity' if parity_alone else 'embeddings'}-{words}"
+
+
+def measure_table(embeddings: Embeddings, *, parity_alone: bool = False) -> list[str]:
     """A table for each group: the best component, the best pair and all components together, against chance."""
     lines = [
         f"p: over {embeddings.permutations} shuffles of the residues (for parity over all labelings where these are fewer) "
         f"and {embeddings.draws} random initialisations; the best is chosen anew in each.",
-        "",
     ]
     for group in embeddings.groups:
-        lines += [_title(group), "", *_HEAD, *(_line(measure) for measure in group.measures), ""]
-    return "\n".join(lines)
+        rows = [_line(of) for of in group.measures if of.quantity == "parity accuracy" or not parity_alone]
+        lines += ["", title(group), "", *_HEAD, *rows]
+    return lines
 
 
-def _title(group: Geometry) -> str:
+def title(group: Geometry) -> str:
+    """The group and how many models it averages."""
     return f"{group.group}, {len(group.models)} model{'s' if len(group.models) > 1 else ''}"
+
+
+def sections(embeddings: Embeddings, *, parity_alone: bool = False) -> Sections:
+    """The sections that the pages of figures 2 and 3 may show."""
+    return {
+        "verdicts": lambda: verdict_table(*verdicts(embeddings)),
+        "figures": lambda: [
+            line
+            for group in embeddings.groups
+            for line in (f"**{title(group)}**", "", f"![{title(group)}]({picture_name(group, parity_alone)}.png)", "")
+        ],
+        "models": lambda: _models(embeddings),
+        "measures": lambda: measure_table(embeddings, parity_alone=parity_alone),
+    }
+
+
+def _models(embeddings: Embeddings) -> list[str]:
+    lines = [
+        f"| group | models above {embeddings.above:.0%} | exact match, least and largest | below, left out |",
+        "|---|---|---|---|",
+    ]
+    seen = {group.group: group for group in embeddings.groups}
+    for name in dict.fromkeys([*seen, *embeddings.left_out]):
+        group, out = seen.get(name), embeddings.left_out.get(name, 0)
+        found = (
+            f"{len(group.models)} | {min(group.exact_match):.3f}, {max(group.exact_match):.3f}" if group else "0 | "
+        )
+        lines.append(f"| {name} | {found} | {out} |")
+    return lines
 
 
 def _line(measure: Measure) -> str:
@@ -69,7 +110,7 @@ def _draw(group: Geometry) -> Any:
 
     figure = Figure(figsize=(13.5, 6.8), layout="constrained")
     panels = figure.subplots(2, 4)
-    figure.suptitle(f"Number embeddings of {_title(group)}: average correlation and its components", fontsize=11)
+    figure.suptitle(f"Number embeddings of {title(group)}: average correlation and its components", fontsize=11)
     _draw_correlation(figure, panels[0, 0], group)
     _draw_power(figure, panels[1, 0], group)
     scores = np.array(group.scores)
@@ -85,28 +126,16 @@ def _draw(group: Geometry) -> Any:
                 panel.plot(scores[:, x], vertical, color="0.85", linewidth=0.8, zorder=0)
                 panel.scatter(scores[:, x], vertical, c=numbers, cmap="viridis", s=150)
             else:
-                for parity, color, label in ((0, _EVEN, "even"), (1, _ODD, "odd")):
-                    panel.scatter(scores[parity::2, x], vertical[parity::2], c=color, s=150, label=label)
-            for number in numbers:
-                panel.annotate(str(number), (scores[number, x], vertical[number]), ha="center", va="center",
-                               fontsize=7, color="white")  # fmt: skip
+                color_by_parity(panel, scores[:, x], vertical)
+            label_numbers(panel, scores[:, x], vertical)
             panel.set_xlabel(f"PC{x + 1} ({group.variance[x]:.0%})", fontsize=8)
             if y < scores.shape[1]:
                 panel.set_ylabel(f"PC{y + 1} ({group.variance[y]:.0%})", fontsize=8)
-            panel.set_title("by value, joined in order" if row == 0 else _parity_text(group, x, y), fontsize=8)
+            panel.set_title("by value, joined in order" if row == 0 else parity_text(group, (x, y)), fontsize=8)
             panel.margins(0.12)
             panel.tick_params(labelsize=7)
     panels[1, 1].legend(fontsize=7, framealpha=0.6, markerscale=0.6)
     return figure
-
-
-def _parity_text(group: Geometry, x: int, y: int) -> str:
-    """The held-out parity accuracy of a plane, with its p value before any correction."""
-    of = next((m for m in group.measures if m.quantity == "parity accuracy" and (x + 1, y + 1) in m.sets), None)
-    if of is None:
-        return "by parity"
-    place = of.sets.index((x + 1, y + 1))
-    return f"by parity: held out {of.values[place]:.2f} (p {of.p_each[place]:.2g} of this pair alone)"
 
 
 def _draw_correlation(figure: Any, panel: Any, group: Geometry) -> None:

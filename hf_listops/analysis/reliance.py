@@ -18,25 +18,30 @@ Shapes: B rows, T tokens, D `n_embd`, H heads, L layers.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from hf_listops.analysis.inside import Subject, group_name, load_subjects
+from hf_listops.analysis.inside import (
+    Subject,
+    alone_rows,
+    check_share,
+    counterpart,
+    group_name,
+    load_subjects,
+    task_alone,
+)
 from hf_listops.analysis.reliance_hooks import (
     KINDS,
-    Accuracy,
     Kind,
-    accuracy,
     attention_by_role,
     mean_ablation,
     sublayer_statistics,
 )
-from hf_listops.data.token_matrix import TokenMatrix
+from hf_listops.analysis.teacher_forced import Accuracy, accuracy
 from hf_listops.errors import ListOpsError
-from hf_listops.language import Task, generate
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,17 @@ class Reliance:
 
         Not without all of a kind at once: either alone leaves nothing to be compared.
         """
+        return self._feed_forward_less_attention("exact_match_lost")
+
+    @property
+    def norm_contrast(self) -> float:
+        """Relative norm of the feed-forward outputs less that of the attention's, mean over the layers."""
+        return self._feed_forward_less_attention("norm")
+
+    def _feed_forward_less_attention(self, of: str) -> float:
         sign = {"feed-forward": 1, "attention": -1}
-        lost = [sign[of.kind] * of.exact_match_lost for of in self.sublayers if of.layer is not None]
-        return 2 * sum(lost) / len(lost)
+        values = [sign[one.kind] * getattr(one, of) for one in self.sublayers if one.layer is not None]
+        return 2 * sum(values) / len(values)
 
 
 @dataclass(frozen=True)
@@ -93,28 +106,45 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Models side by side. `difference` is the contrast of the pure group less that of the mixed one, with Welch's
-    interval: above 0 where the pure models lean more on their feed-forward layers; None without two models
-    in each, or where the models' test rows are not of one task."""
+class Difference:
+    """The pure group less the mixed one of the same task and variant, with Welch's 95 % intervals over their models.
 
+    `contrast` is above 0 where the pure models lean more on their feed-forward layers; so is `norm`, the same of the
+    norms. `exact_match` says how far the groups are from equal accuracy.
+    """
+
+    pure: str
+    mixed: str
+    contrast: Mean
+    norm: Mean
+    exact_match: Mean
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models side by side; a difference for each two groups with two models or more."""
+
+    above: float  # models of lower exact match were left out
     models: tuple[Reliance, ...]
     groups: tuple[Group, ...]
-    difference: Mean | None
+    differences: tuple[Difference, ...]
+    left_out: dict[str, int]  # how many, by group
 
 
-def analyze(names: Sequence[str], operation: str = "SUM", rows: int = 1000) -> Comparison:
+def analyze(names: Sequence[str], operation: str = "SUM", rows: int = 1000, above: float = 0.0) -> Comparison:
     """Compares models on the test rows of an operation alone, each with its own task's modulus and depth.
 
     Args:
         names (`Sequence[str]`): folders or `NAMESPACE/REPO[@REVISION]`.
         operation (`str`): one that all of them were trained on.
         rows (`int`): of the test split, generated with seed 0.
+        above (`float`): leave models out that solve a smaller share of the rows, in [0, 1].
 
     Raises:
         ListOpsError: as `load_subjects`; there are no rows; a model never saw the operation; models of one group differ
-            in layers or task.
+            in layers or task; no model is above `above`.
     """
+    check_share("above", above)
     if rows < 1:
         raise ListOpsError(f"rows: {rows} is too few; the default is 1000")
     subjects = load_subjects(names)
@@ -124,14 +154,21 @@ def analyze(names: Sequence[str], operation: str = "SUM", rows: int = 1000) -> C
                 f"operation: {subject.name!r} never saw {operation!r}; it was trained on {', '.join(subject.operations)}"
             )
     _check_groups(subjects, operation)
-    return compare([reliance(subject, operation, rows) for subject in subjects])
+    solved = [accuracy(of.checkpoint.model, alone_rows(of, operation, rows)).exact_match for of in subjects]
+    if max(solved) < above:
+        raise ListOpsError(
+            f"above: no model solves {above:g} of the rows of {operation}; the best solves {max(solved):.2f}"
+        )
+    left_out = Counter(group_name(of, operation) for of, share in zip(subjects, solved, strict=True) if share < above)
+    kept = [of for of, share in zip(subjects, solved, strict=True) if share >= above]
+    return compare([reliance(subject, operation, rows) for subject in kept], above, left_out)
 
 
 def _check_groups(subjects: Sequence[Subject], operation: str) -> None:
     """Only models with the same number of layers and the same test rows have a mean."""
     seen: dict[str, tuple[Subject, tuple[int, str]]] = {}
     for subject in subjects:
-        what = (subject.checkpoint.model.config.n_layer, _alone(subject.checkpoint.task, operation).name)
+        what = (subject.checkpoint.model.config.n_layer, task_alone(subject, operation).name)
         first, expected = seen.setdefault(group_name(subject, operation), (subject, what))
         if what != expected:
             raise ListOpsError(
@@ -142,14 +179,8 @@ def _check_groups(subjects: Sequence[Subject], operation: str) -> None:
 
 def reliance(subject: Subject, operation: str, rows: int = 1000) -> Reliance:
     """The reliance of one model. Raises `ListOpsError` if the test rows are longer than its positions."""
-    task = _alone(subject.checkpoint.task, operation)
-    matrix = TokenMatrix.from_rows(generate(task, "test", 0, 0, rows))
-    model, n_positions = subject.checkpoint.model, subject.checkpoint.model.config.n_positions
-    if matrix.lengths.max() > n_positions:
-        raise ListOpsError(
-            f"n_positions: {n_positions} of {subject.name!r} is too short for the test rows of {task.name!r}, the longest "
-            f"of which needs {matrix.lengths.max()}"
-        )
+    matrix = alone_rows(subject, operation, rows)
+    model = subject.checkpoint.model
     means, norms = sublayer_statistics(model, matrix)
     intact = accuracy(model, matrix)
     n_layer = model.config.n_layer
@@ -171,17 +202,11 @@ def reliance(subject: Subject, operation: str, rows: int = 1000) -> Reliance:
             )
     attention = attention_by_role(model, matrix)
     group = group_name(subject, operation)
-    return Reliance(subject.name, group, task.name, rows, intact, tuple(sublayers), attention)
+    return Reliance(subject.name, group, matrix.task.name, rows, intact, tuple(sublayers), attention)
 
 
-def _alone(task: Task, operation: str) -> Task:
-    """A model's own task, of one operation alone. A curriculum's last task may lack an operation of an earlier one."""
-    return Task((*task.operations, *({operation} - set(task.operations))), task.modulus, task.max_depth, task.max_args,
-                task.trace, task.table_seed).alone(operation)  # fmt: skip
-
-
-def compare(models: Sequence[Reliance]) -> Comparison:
-    """Groups models that were measured on one operation."""
+def compare(models: Sequence[Reliance], above: float = 0.0, left_out: Mapping[str, int] | None = None) -> Comparison:
+    """Groups models that were measured on one operation; `above` and `left_out` are kept with the result."""
     members: dict[str, list[Reliance]] = defaultdict(list)
     for model in models:
         members[model.group].append(model)
@@ -190,10 +215,26 @@ def compare(models: Sequence[Reliance]) -> Comparison:
         numbers = [_named_numbers(model) for model in of]
         means = {key: mean_interval([each[key] for each in numbers]) for key in numbers[0]}
         groups.append(Group(name, tuple(model.model for model in of), means))
-    contrasts = {kind: [m.contrast for m in models if m.group.startswith(kind)] for kind in ("pure", "mixed")}
-    one_task = len({model.task for model in models}) == 1
-    difference = welch_interval(contrasts["pure"], contrasts["mixed"]) if one_task else None
-    return Comparison(tuple(models), tuple(groups), difference)
+    pairs = [(name, other) for name in members if name.startswith("pure") and (other := counterpart(name)) in members]
+    differences = tuple(
+        _difference(members[pure], members[mixed])
+        for pure, mixed in pairs
+        if min(len(members[pure]), len(members[mixed])) > 1 and members[pure][0].task == members[mixed][0].task
+    )
+    return Comparison(above, tuple(models), tuple(groups), differences, dict(left_out or {}))
+
+
+def _difference(pure: Sequence[Reliance], mixed: Sequence[Reliance]) -> Difference:
+    def less(number: Callable[[Reliance], float]) -> Mean:
+        return welch_interval([number(of) for of in pure], [number(of) for of in mixed])
+
+    return Difference(
+        pure[0].group,
+        mixed[0].group,
+        less(lambda of: of.contrast),
+        less(lambda of: of.norm_contrast),
+        less(lambda of: of.intact.exact_match),
+    )
 
 
 def _named_numbers(model: Reliance) -> dict[str, float]:
@@ -209,6 +250,7 @@ def _named_numbers(model: Reliance) -> dict[str, float]:
         numbers[f"{where}: exact match lost"] = of.exact_match_lost
         numbers[f"{where}: answer accuracy lost"] = of.answer_accuracy_lost
         numbers[f"{where}: loss added"] = of.loss_added
+    numbers["feed-forward less attention, mean of the layers: norm"] = model.norm_contrast
     numbers["feed-forward less attention, mean of the layers: exact match lost"] = model.contrast
     for layer, shares in enumerate(model.attention, start=1):
         numbers |= {f"layer {layer} looks at: {role}": share for role, share in shares.items()}
@@ -226,12 +268,10 @@ def mean_interval(values: Sequence[float]) -> Mean:
     return Mean(value, value - half, value + half)
 
 
-def welch_interval(first: Sequence[float], second: Sequence[float]) -> Mean | None:
-    """The difference of two means and its 95 % interval by Welch's t test; None with fewer than two values in either."""
+def welch_interval(first: Sequence[float], second: Sequence[float]) -> Mean:
+    """The difference of two means and its 95 % interval by Welch's t test, of two values or more each."""
     from scipy.stats import t
 
-    if min(len(first), len(second)) < 2:
-        return None
     value = float(np.mean(first) - np.mean(second))
     parts = [float(np.var(of, ddof=1)) / len(of) for of in (first, second)]
     if not sum(parts):

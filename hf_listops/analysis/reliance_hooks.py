@@ -1,7 +1,5 @@
 """Forward passes of a standard `GPT2LMHeadModel` with its sublayers watched or replaced by hooks.
 
-All of it is teacher-forced: the model reads the reference, rows padded on the right.
-
 Shapes: B rows, T tokens, D `n_embd`, H heads.
 """
 
@@ -9,52 +7,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
+from hf_listops.analysis.teacher_forced import BATCH, batches, forward
 from hf_listops.data.token_matrix import TokenMatrix
 from hf_listops.language.task import CLOSE, EQUALS
 
 Kind = Literal["attention", "feed-forward"]
 KINDS: tuple[Kind, ...] = ("attention", "feed-forward")
 Place = tuple[int, Kind]  # a sublayer, its layer counted from 0
-
-_BATCH = 500
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Teacher-forced: exact match and answer accuracy in [0, 1], loss in nats per token of the completion."""
-
-    exact_match: float
-    answer_accuracy: float
-    loss: float
-
-
-def accuracy(model: GPT2LMHeadModel, rows: TokenMatrix) -> Accuracy:
-    """Teacher-forced accuracy and loss of a model as it stands, hooks included."""
-    exact, answered, losses, tokens = [], [], 0.0, 0
-    for ids, asked, _ in _batches(rows):
-        logits = _forward(model, ids).logits[:, :-1]
-        targets, of = ids[:, 1:], asked[:, :-1]
-        right = (logits.argmax(dim=-1) == targets) | ~of
-        exact.append(right.all(dim=1))
-        last = (
-            of.long().cumsum(dim=1).argmax(dim=1)
-        )  # the last asked position predicts `<eos>`, the one before the answer
-        answered.append(right.gather(1, last[:, None] - 1)[:, 0])
-        losses += float(F.cross_entropy(logits[of].double(), targets[of], reduction="sum"))
-        tokens += int(of.sum())
-    return Accuracy(
-        float(torch.cat(exact).double().mean()), float(torch.cat(answered).double().mean()), losses / tokens
-    )
 
 
 def sublayer_statistics(model: GPT2LMHeadModel, rows: TokenMatrix) -> tuple[dict[Place, Tensor], dict[Place, float]]:
@@ -64,9 +31,9 @@ def sublayer_statistics(model: GPT2LMHeadModel, rows: TokenMatrix) -> tuple[dict
     sums = {place: torch.zeros(model.config.n_embd, dtype=torch.float64) for place in places}
     ratios = dict.fromkeys(places, 0.0)
     tokens = positions = 0
-    for ids, asked, inside in _batches(rows):
+    for ids, asked, inside in batches(rows):
         with _recording(model) as seen:
-            _forward(model, ids)
+            forward(model, ids)
         for place, (stream, output) in seen.items():
             sums[place] += output[inside].double().sum(dim=0)
             ratios[place] += float((output[asked].norm(dim=-1) / stream[asked].norm(dim=-1)).double().sum())
@@ -137,11 +104,11 @@ def attention_by_role(model: GPT2LMHeadModel, rows: TokenMatrix) -> tuple[dict[s
     totals = np.zeros((model.config.n_layer, len(names)))
     model.set_attn_implementation("eager")  # the others give no weights
     try:
-        for start in range(0, len(rows), _BATCH):
-            part = slice(start, start + _BATCH)
+        for start in range(0, len(rows), BATCH):
+            part = slice(start, start + BATCH)
             ids = torch.from_numpy(rows.ids[part].astype(np.int64))
             own = torch.from_numpy(rows.lengths[part] - 3)
-            for layer, of in enumerate(_forward(model, ids, output_attentions=True).attentions):  # (B, H, T, T) each
+            for layer, of in enumerate(forward(model, ids, output_attentions=True).attentions):  # (B, H, T, T) each
                 weights = of.mean(dim=1)[torch.arange(len(ids)), own].double().numpy()  # (B, T)
                 totals[layer] += [weights[roles[part] == place].sum() for place in range(len(names))]
     finally:
@@ -173,19 +140,3 @@ def _roles(rows: TokenMatrix) -> tuple[NDArray[np.int64], list[str]]:
 def _module(model: GPT2LMHeadModel, place: Place) -> Any:
     block: Any = model.transformer.h[place[0]]
     return block.attn if place[1] == "attention" else block.mlp
-
-
-@torch.no_grad()
-def _forward(model: GPT2LMHeadModel, ids: Tensor, **options: Any) -> Any:
-    # Padding stands on the right, where no token of a row looks; the mask only says that this is meant.
-    return model(ids, attention_mask=torch.ones_like(ids), use_cache=False, **options)
-
-
-def _batches(rows: TokenMatrix) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Ids, the positions that predict a token of the completion, and those that are no padding: `(B, T)` each."""
-    for start in range(0, len(rows), _BATCH):
-        part = rows.take(np.arange(start, min(start + _BATCH, len(rows))))
-        places = np.arange(part.ids.shape[1])
-        asked = (places >= part.prompt_lengths[:, None] - 1) & (places < part.lengths[:, None] - 1)
-        inside = places < part.lengths[:, None]
-        yield torch.from_numpy(part.ids.astype(np.int64)), torch.from_numpy(asked), torch.from_numpy(inside)

@@ -6,20 +6,47 @@ from pathlib import Path
 from typing import Any
 
 from hf_listops.analysis.outputs import plain_numbers, save_picture
+from hf_listops.analysis.pages import Sections, refresh, verdict_table
 from hf_listops.analysis.reliance import Comparison, Group, Mean
+from hf_listops.analysis.reliance_verdicts import verdict
 from hf_listops.data.files import write_atomically
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 
 def write_report(comparison: Comparison, out: Path) -> list[Path]:
-    """Writes `reliance.png/.svg`, `reliance.json` with every number in them, and `reliance.md`. Returns the paths."""
+    """Writes `reliance.png/.svg`, `reliance.json` with every number in them, and `reliance.md`, and refreshes the
+    README there. Returns the paths."""
     out.mkdir(parents=True, exist_ok=True)
     numbers = plain_numbers(comparison)
     paths = save_picture(_draw(comparison), out / "reliance", numbers)
     write_atomically(out / "reliance.json", numbers)
     write_atomically(out / "reliance.md", markdown(comparison))
-    return [*paths, out / "reliance.json", out / "reliance.md"]
+    return [*paths, out / "reliance.json", out / "reliance.md", *refresh(out, sections(comparison))]
+
+
+def sections(comparison: Comparison) -> Sections:
+    """The sections that the page of claim C7 may show."""
+    return {
+        "figure": lambda: ["![Norms, mean ablation and attention, groups side by side](reliance.png)"],
+        "verdicts": lambda: verdict_table(verdict(comparison)),
+        "models": lambda: _models(comparison),
+        "differences": lambda: difference_lines(comparison),
+        "numbers": lambda: markdown(comparison).splitlines(),
+    }
+
+
+def _models(comparison: Comparison) -> list[str]:
+    lines = [
+        f"| group | models above {comparison.above:.0%} | exact match, least and largest | below, left out |",
+        "|---|---|---|---|",
+    ]
+    names = dict.fromkeys([*(group.name for group in comparison.groups), *comparison.left_out])
+    for name in names:
+        solved = [model.intact.exact_match for model in comparison.models if model.group == name]
+        found = f"{len(solved)} | {min(solved):.3f}, {max(solved):.3f}" if solved else "0 | "
+        lines.append(f"| {name} | {found} | {comparison.left_out.get(name, 0)} |")
+    return lines
 
 
 def markdown(comparison: Comparison) -> str:
@@ -37,19 +64,21 @@ def markdown(comparison: Comparison) -> str:
     for key in dict.fromkeys(key for group in groups for key in group.means):
         cells = [mean_text(group.means[key]) if key in group.means else "–" for group in groups]
         lines.append(f"| {key} | {' | '.join(cells)} |")
-    difference = (
-        "needs two models in each group, tested on one task"
-        if comparison.difference is None
-        else mean_text(comparison.difference)
-    )
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"Feed-forward less attention (mean of the layers, exact match lost), pure less mixed: {difference}.",
-            "",
-        ]
-    )
+    return "\n".join([*lines, "", *difference_lines(comparison), ""])
+
+
+def difference_lines(comparison: Comparison) -> list[str]:
+    """Pure less mixed: what the two kinds of sublayer cost, their norms, and how equal the groups' accuracies are."""
+    if not comparison.differences:
+        return ["Pure less mixed: needs two models or more of each, tested on one task."]
+    lines = [
+        "| pure less mixed, feed-forward less attention, mean of the layers | exact match lost | norm | exact match intact |",
+        "|---|---|---|---|",
+    ]
+    for of in comparison.differences:
+        numbers = " | ".join(mean_text(mean) for mean in (of.contrast, of.norm, of.exact_match))
+        lines.append(f"| {of.pure} less {of.mixed} | {numbers} |")
+    return lines
 
 
 def mean_text(mean: Mean) -> str:

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
-from hf_listops.analysis.embeddings import Geometry, analyze, average_correlation, components, geometry
+from hf_listops.analysis.embeddings import Embeddings, Geometry, analyze, average_correlation, components, geometry
 from hf_listops.analysis.embeddings_measures import (
     RIDGE,
     Measure,
@@ -20,9 +20,13 @@ from hf_listops.analysis.embeddings_measures import (
     rank_correlation,
     spectrum,
 )
-from hf_listops.analysis.outputs import plain_numbers
+from hf_listops.analysis.outputs import plain_numbers, read_numbers
+from hf_listops.analysis.teacher_forced import accuracy
 from hf_listops.cli import main
+from hf_listops.data.token_matrix import TokenMatrix
 from hf_listops.errors import ListOpsError
+from hf_listops.evaluation.checkpoint import load_checkpoint
+from hf_listops.language import Task, generate
 
 D = 32
 
@@ -112,9 +116,9 @@ def test_parity_accuracy_is_that_of_scikit_learn_left_one_out(n: int) -> None:
     ours = np.round(parity_accuracy(scores, sets, labels) * n) / n
     unit = scores / np.linalg.norm(scores, axis=0)
     for one, row in zip(sets, ours, strict=True):
-        for label, accuracy in zip(labels, row, strict=True):
+        for label, share in zip(labels, row, strict=True):
             predicted = cross_val_predict(RidgeClassifier(alpha=RIDGE), unit[:, list(one)], label, cv=LeaveOneOut())
-            assert accuracy == pytest.approx((predicted == label).mean())
+            assert share == pytest.approx((predicted == label).mean())
 
 
 def test_rank_correlation_is_that_of_scipy() -> None:
@@ -200,5 +204,35 @@ def test_command(trained: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.C
         for kind in ("png", "svg"):
             assert (out / f"embeddings-{group.lower().replace(' ', '-')}.{kind}").stat().st_size > 5000
     assert (out / "embeddings.md").read_text() in printed
+    again = read_numbers(Embeddings, out / "embeddings.json")
+    assert plain_numbers(again) == (out / "embeddings.json").read_text()
+    solved = accuracy(load_checkpoint(str(tiny_run)).model, rows_of("sum-mod10-depth2")).exact_match
+    assert again.groups[3].exact_match == (pytest.approx(solved),)
     with pytest.raises(ListOpsError, match="is named twice"):
         analyze([str(trained), str(trained)])
+
+
+def rows_of(task: str) -> TokenMatrix:
+    return TokenMatrix.from_rows(generate(Task.from_name(task), "test", 0, 0, 1000))
+
+
+def test_parity_alone_of_the_models_that_solve_an_operation(
+    trained: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    solved = accuracy(load_checkpoint(str(trained)).model, rows_of("max-mod10-depth2")).exact_match
+    assert solved > 0.1
+    arguments = ["analyze", "embeddings", "--parity", str(trained), str(tiny_run), "--out", str(tmp_path), "--above"]
+    assert main([*arguments, f"{solved - 0.01:.3f}"]) == 0
+    printed = capsys.readouterr().out
+    assert "mixed MAX mod 10, 1 model\n" in printed
+    assert "Fourier" not in printed
+    found = read_numbers(Embeddings, tmp_path / "embeddings.json")
+    assert "pure SUM mod 10" not in [group.group for group in found.groups]
+    assert found.left_out["pure SUM mod 10"] == 1
+    assert (tmp_path / "parity-mixed-max-mod-10.png").stat().st_size > 5000
+    with pytest.raises(
+        ListOpsError, match=r"above: no model solves 1 of the rows of any operation; the best solves 0\."
+    ):
+        analyze([str(trained)], above=1.0)
+    with pytest.raises(ListOpsError, match="above: -1 is no share"):
+        analyze([str(trained)], above=-1)

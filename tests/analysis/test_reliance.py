@@ -13,16 +13,26 @@ import yaml
 from scipy.stats import ttest_1samp, ttest_ind
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from hf_listops.analysis.inside import group_name, load_subjects
-from hf_listops.analysis.reliance import Reliance, analyze, compare, mean_interval, reliance, welch_interval
+from hf_listops.analysis.inside import counterpart, group_name, load_subjects
+from hf_listops.analysis.outputs import read_numbers
+from hf_listops.analysis.reliance import (
+    Comparison,
+    Mean,
+    Reliance,
+    analyze,
+    compare,
+    mean_interval,
+    reliance,
+    welch_interval,
+)
 from hf_listops.analysis.reliance_hooks import (
     KINDS,
     Place,
-    accuracy,
     attention_by_role,
     mean_ablation,
     sublayer_statistics,
 )
+from hf_listops.analysis.teacher_forced import accuracy
 from hf_listops.cli import main
 from hf_listops.data.token_matrix import TokenMatrix
 from hf_listops.errors import ListOpsError
@@ -197,7 +207,7 @@ def test_one_model(trained: Path) -> None:
     assert found.contrast == pytest.approx(sum(differences) / 2)
     assert lost[None, "attention"] == pytest.approx(found.intact.exact_match, abs=0.05)  # nothing without attention
     alone = compare([found])
-    assert alone.difference is None
+    assert alone.differences == ()
     assert all(mean.low is None for mean in alone.groups[0].means.values())
     assert alone.groups[0].means["exact match"].value == found.intact.exact_match
 
@@ -209,10 +219,8 @@ def test_intervals_are_those_of_scipy() -> None:
     assert (mean.low, mean.high) == pytest.approx((one.low, one.high))
     two = ttest_ind(first, second, equal_var=False).confidence_interval()
     welch = welch_interval(first, second)
-    assert welch is not None
     assert (welch.value, welch.low, welch.high) == pytest.approx((0.55, two.low, two.high))
-    assert welch_interval(first, [0.1]) is None
-    assert welch_interval([1, 1], [0, 0]) is not None
+    assert welch_interval([1, 1], [0, 0]) == Mean(1, 1, 1)
 
 
 def test_groups_side_by_side(trained: Path, tiny_run: Path) -> None:
@@ -220,8 +228,15 @@ def test_groups_side_by_side(trained: Path, tiny_run: Path) -> None:
     assert [group.name for group in found.groups] == ["mixed SUM mod 10", "pure SUM mod 10"]
     assert all(isinstance(model, Reliance) for model in found.models)
     doubled = compare([*found.models, *found.models])  # two of each, all alike: an interval of no width
-    assert doubled.difference is not None
-    assert doubled.difference.value == pytest.approx(found.models[1].contrast - found.models[0].contrast)
+    (difference,) = doubled.differences
+    assert (difference.pure, difference.mixed) == ("pure SUM mod 10", "mixed SUM mod 10")
+    mixed, pure = found.models
+    assert difference.contrast.value == pytest.approx(pure.contrast - mixed.contrast)
+    assert difference.exact_match.value == pytest.approx(pure.intact.exact_match - mixed.intact.exact_match)
+    norms = {(of.layer, of.kind): of.norm for of in pure.sublayers if of.norm is not None}
+    of_pure = sum(norms[layer, "feed-forward"] - norms[layer, "attention"] for layer in (1, 2)) / 2
+    assert pure.norm_contrast == pytest.approx(of_pure)
+    assert difference.norm.value == pytest.approx(of_pure - mixed.norm_contrast)
     assert doubled.groups[0].means["exact match"].low == doubled.groups[0].means["exact match"].value
 
 
@@ -232,6 +247,20 @@ def test_wrong_input(tiny_run: Path) -> None:
         analyze([str(tiny_run), str(tiny_run)])
     with pytest.raises(ListOpsError, match="rows: 0 is too few"):
         analyze([str(tiny_run)], rows=0)
+    with pytest.raises(ListOpsError, match=r"above: 1.5 is no share of the rows; a right one is 0.9"):
+        analyze([str(tiny_run)], above=1.5)
+    with pytest.raises(ListOpsError, match=r"no model solves 0.9 of the rows of SUM; the best solves 0.0"):
+        analyze([str(tiny_run)], rows=20, above=0.9)
+
+
+def test_models_of_less_accuracy_are_left_out(trained: Path, tiny_run: Path) -> None:
+    both = [str(trained), str(tiny_run)]
+    solved = [model.intact.exact_match for model in analyze(both, rows=60).models]
+    assert solved[0] != solved[1]
+    found = analyze(both, rows=60, above=max(solved))
+    assert [model.intact.exact_match for model in found.models] == [max(solved)]
+    groups = ["mixed SUM mod 10", "pure SUM mod 10"]
+    assert found.left_out == {groups[solved.index(min(solved))]: 1}
 
 
 def test_what_a_model_was_trained_on(tiny_run: Path, tmp_path: Path) -> None:
@@ -243,6 +272,10 @@ def test_what_a_model_was_trained_on(tiny_run: Path, tmp_path: Path) -> None:
         {"step": 9, "mix": {"sum-mod10-depth2": 1}},
     ]
     run = yaml.safe_load((folder / "run.yaml").read_text()) | {"task": None, "curriculum": knots}
+    (folder / "run.yaml").write_text(yaml.safe_dump(run | {"variant": "init0.1"}))
+    varied = load_subjects([str(folder)])[0]
+    assert group_name(varied, "SUM") == "mixed SUM mod 10, init0.1"
+    assert counterpart("mixed SUM mod 10, init0.1") == "pure SUM mod 10, init0.1"
     (folder / "run.yaml").write_text(yaml.safe_dump(run))
     subject = load_subjects([str(folder)])[0]
     assert subject.operations == ("MAX", "MED", "SUM")
@@ -273,5 +306,6 @@ def test_command(trained: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.C
     printed = capsys.readouterr().out
     assert (out / "reliance.md").read_text() in printed
     assert "mixed SUM mod 10" in printed
-    assert "two models in each group" in printed
+    assert "needs two models or more of each" in printed
+    assert read_numbers(Comparison, out / "reliance.json").groups[0].name == "mixed SUM mod 10"
     assert {path.name for path in out.iterdir()} == {f"reliance.{kind}" for kind in ("png", "svg", "json", "md")}
