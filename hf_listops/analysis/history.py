@@ -10,8 +10,11 @@ from typing import Any
 
 from hf_listops.data.remote import explained, local_folder, split_revision
 from hf_listops.errors import ListOpsError
+from hf_listops.hub.manifest import MANIFEST
 from hf_listops.hub.names import parse_step_revision
+from hf_listops.hub.publishing import revisions_of
 from hf_listops.hub.run_folder import METRICS, RUN, finished_line, knots_of, read_config, read_metrics
+from hf_listops.hub.verification import is_step
 
 
 @dataclass(frozen=True)
@@ -69,23 +72,21 @@ def _load(name: str) -> History:
     repo_id, revision = split_revision(name)
     if revision is not None:
         raise ListOpsError(f"model: {name!r} is one revision; give the run whole, as in {repo_id!r}")
-    folder = local_folder(name, patterns=(RUN, METRICS, "manifest.json"))
+    folder = local_folder(name, patterns=(RUN, METRICS, MANIFEST))
     config, last = read_config(folder), finished_line(folder)
     if last is None:
         raise ListOpsError(f"model: the run of {name!r} is not finished; its curves end where its training does")
-    steps = _steps_of_folder(folder) if Path(name).is_dir() else _steps_of_repo(name)
-    return History(name, config, read_metrics(folder), {**steps, last["step"]: name})
+    if Path(name).is_dir():
+        steps = {revision: str(path) for revision, path in revisions_of(folder).items() if is_step(revision)}
+    else:
+        steps = _steps_of_repo(name)
+    revisions = {parse_step_revision(revision): of for revision, of in steps.items()}
+    return History(name, config, read_metrics(folder), {**dict(sorted(revisions.items())), last["step"]: name})
 
 
-def _steps_of_folder(folder: Path) -> dict[int, str]:
-    steps = {parse_step_revision(path.name): str(path) for path in (folder / "steps").glob("step-*")}
-    return dict(sorted(steps.items()))
-
-
-def _steps_of_repo(repo_id: str) -> dict[int, str]:
+def _steps_of_repo(repo_id: str) -> dict[str, str]:
     from huggingface_hub import HfApi
 
     with explained(repo_id):
         branches = [ref.name for ref in HfApi().list_repo_refs(repo_id).branches]
-    steps = {parse_step_revision(name): f"{repo_id}@{name}" for name in branches if name.startswith("step-")}
-    return dict(sorted(steps.items()))
+    return {branch: f"{repo_id}@{branch}" for branch in branches if is_step(branch)}
