@@ -15,20 +15,13 @@ from typing import Any
 import numpy as np
 
 from hf_listops.analysis.history import History, load_histories
+from hf_listops.analysis.transfer_settings import FREE_OF_A_PURE_RUN, check_pair, differences
 from hf_listops.errors import ListOpsError
 from hf_listops.language import Task
 from hf_listops.language.task import ordered_operations
 
 REACHED = 0.5
 """The exact match above which a run has learned its target: that of Figure 1's red points."""
-
-# What the runs of a group may differ in: the seed, and what does not change a run.
-FREE_IN_A_GROUP = frozenset(
-    {"seed", "save_steps", "save_state", "logging_steps", "report_to"}
-    | {"output_dir", "resume", "push_to_hub", "hub_namespace"}
-)
-# What a pure run may differ in from a curriculum too; the final evaluation takes all rows, however many the others took.
-FREE_OF_A_PURE_RUN = FREE_IN_A_GROUP | {"task", "curriculum", "name", "variant", "eval_steps", "eval_rows"}
 
 
 @dataclass(frozen=True)
@@ -166,7 +159,7 @@ def _group(histories: list[History]) -> Group:
     histories = sorted(histories, key=lambda history: history.config["seed"])
     first, config = histories[0], histories[0].config
     for one, other in pairwise(histories):
-        _check_pair(one, other)
+        check_pair(one, other)
     tasks = [[name for name, weight in knot["mix"].items() if weight] for knot in first.knots]
     if len(tasks[-1]) > 1:
         raise ListOpsError(
@@ -203,33 +196,6 @@ def _group(histories: list[History]) -> Group:
         forgetting={name: _forgetting(of) for name, of in curves.items() if name not in target.operations},
         gain=None,
     )
-
-
-def _check_pair(one: History, other: History) -> None:
-    """Two runs of a group, next to each other by seed, are the same but for their seeds."""
-    if one.config["seed"] == other.config["seed"]:
-        raise ListOpsError(
-            f"model: {one.name!r} and {other.name!r} are both {one.subject} with seed {one.config['seed']}; give each run "
-            "once"
-        )
-    differ = _differences(one.config, other.config, FREE_IN_A_GROUP)
-    if differ:
-        name = differ[0]
-        raise ListOpsError(
-            f"{name}: {one.name!r} has {one.config.get(name)!r} and {other.name!r} {other.config.get(name)!r}, but both are "
-            f"called {one.subject}; runs of one name and size differ in their seeds alone, others have a variant"
-        )
-    steps = [[line["step"] for line in of.evaluations] for of in (one, other)]
-    if steps[0] != steps[1]:
-        raise ListOpsError(
-            f"model: {one.name!r} was evaluated {len(steps[0])} times up to step {steps[0][-1]} and {other.name!r} "
-            f"{len(steps[1])} times up to step {steps[1][-1]}; the runs of {one.subject} are to share these steps"
-        )
-
-
-def _differences(one: dict[str, Any], other: dict[str, Any], free: frozenset[str]) -> list[str]:
-    """The fields that two configs differ in; one that older code did not know is not set."""
-    return [name for name in {**one, **other} if name not in free and one.get(name) != other.get(name)]
 
 
 def schedule(knots: Sequence[dict[str, Any]], last_step: int) -> Schedule:
@@ -277,7 +243,7 @@ def _gain(group: Group, config: dict[str, Any], pure: Sequence[tuple[Group, dict
         return None
     for of, settings in pure:
         common = [seed for seed in group.seeds if seed in of.seeds]
-        if of.target == group.target and common and not _differences(config, settings, FREE_OF_A_PURE_RUN):
+        if of.target == group.target and common and not differences(config, settings, FREE_OF_A_PURE_RUN):
             mine, its = (dict(zip(which.seeds, which.final.seeds, strict=True)) for which in (group, of))
             return Gain(of.label, tuple(common), _values([_difference(mine[seed], its[seed]) for seed in common]))
     return None

@@ -17,8 +17,9 @@ from PIL import Image
 from hf_listops.analysis.history import History, load_histories
 from hf_listops.analysis.outputs import plain_numbers, read_numbers
 from hf_listops.analysis.pages import prose, refreshed
-from hf_listops.analysis.transfer import FREE_IN_A_GROUP, Transfer, analyze, schedule, transfer
+from hf_listops.analysis.transfer import Transfer, analyze, schedule, transfer
 from hf_listops.analysis.transfer_report import forgetting_table, markdown, sections, transfer_table, write_report
+from hf_listops.analysis.transfer_settings import FREE_IN_A_GROUP
 from hf_listops.analysis.transfer_verdict import verdict
 from hf_listops.cli import main
 from hf_listops.errors import ListOpsError
@@ -288,7 +289,7 @@ def test_a_page_is_made_anew(tmp_path: Path) -> None:
     [
         ([run(0, 0.5), run(1, 0.5)], "model: none of the 2 runs has a curriculum; give some, such as max-med-to-sum-d48"),
         ([run(0, 0.5, ramp()), run(0, 0.75, ramp())], "are both max-med-to-sum with seed 0; give each run once"),
-        ([run(0, 0.5, ramp()), run(1, 0.5, ramp(), learning_rate=1e-3)], "learning_rate: .* 0.003 and .* 0.001, but both"),
+        ([run(0, 0.5, ramp()), run(0, 0.5, ramp(), learning_rate=1e-3)], "learning_rate: .* 0.003 and .* 0.001, but both"),
         ([run(0, 0.5, ramp()), run(1, 0.5, ramp(end=400))], "curriculum: .* runs of one name and size differ in their seed"),
         ([run(0, 0.5, ramp()), run(1, 0.5), run(2, 0.5, eval_rows=9)], "eval_rows: 'sum-mod10-depth2-d48-l2-h1-s1-0.5' has"),
         (
