@@ -50,7 +50,7 @@ class History:
     @property
     def subject(self) -> str:
         """What was trained, sizes and seed aside: the task or the curriculum's name, and the variant."""
-        subject: str = self.config["task"] or self.config["name"]
+        subject: str = self.config["task"] or self.config["name"] or "curriculum"
         return subject if self.config["variant"] is None else f"{subject} ({self.config['variant']})"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hf_listops.analysis.outputs import plain_numbers, save_picture
 from hf_listops.analysis.pages import Sections, refresh, verdict_table
 from hf_listops.analysis.reliance import Comparison, Group, Mean
-from hf_listops.analysis.reliance_verdicts import verdict
+from hf_listops.analysis.reliance_verdict import verdict
 from hf_listops.data.files import write_atomically
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")

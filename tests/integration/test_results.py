@@ -1,16 +1,11 @@
-"""Every number that a page in results/ shows comes from the committed records, by the command that the page gives.
-
-Records and pages are read from Git's index, what the next commit holds: a sweep may be adding records while this runs.
-"""
+"""Every number that a page of transitions shows comes from the committed records, by the command that the page gives."""
 
 import re
-import subprocess
-from io import BytesIO
 from pathlib import Path
 
 import pytest
+from committed import assert_picture_of, committed, numbers_in_prose, page, pictures
 from conftest import ROOT
-from PIL import Image
 
 from hf_listops.analysis.emergence import emergence_of
 from hf_listops.analysis.emergence_readme import SECTIONS, Results, sections, write_results
@@ -23,13 +18,6 @@ from hf_listops.sweep.grid import read_sweep
 
 # name of the results, and of those that they are compared with
 PAGES = {"figure1": None, "init_scale": "figure1", "shuffled": None}
-# Numbers of the rules and of the paper, which are no results.
-RULES = {"50 %", "95 %", "0.01"}
-
-
-def committed(path: str) -> bytes | None:
-    shown = subprocess.run(["git", "show", f":{path}"], cwd=ROOT, capture_output=True)
-    return shown.stdout if shown.returncode == 0 else None
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +39,6 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
     }
 
 
-def page(name: str) -> str:
-    text = committed(f"results/{name}/README.md")
-    assert text is not None
-    return text.decode()
-
-
 @pytest.mark.parametrize("name", PAGES)
 def test_the_page_is_made_from_the_records(name: str, found: dict[str, Results]) -> None:
     of = found[name]
@@ -72,20 +54,14 @@ def test_pictures_and_tables_are_of_the_same_records(name: str, found: dict[str,
     emergence = found[name].emergence
     tables = committed(f"results/{name}/emergence.md"), committed(f"results/{name}/emergence.json")
     assert tables == (markdown(emergence).encode(), plain_numbers(emergence).encode())
-    pictures = re.findall(r"!\[.*?\]\((.+?)\)", page(name))
-    assert bool(pictures) == bool(emergence.runs)
-    for picture in pictures:
-        with Image.open(BytesIO(committed(f"results/{name}/{picture}") or b"")) as png:
-            assert png.info["Description"] == digest(emergence)
-        assert digest(emergence) in (committed(f"results/{name}/{picture[:-4]}.svg") or b"").decode()
+    assert bool(pictures(name)) == bool(emergence.runs)
+    for picture in pictures(name):
+        assert_picture_of(name, picture, digest(emergence))
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_prose_holds_no_results(name: str) -> None:
-    """Decimals, percentages and thousands outside of the marked sections would be numbers without a record."""
-    text = re.sub(r"```.*?```", "", prose(page(name)), flags=re.DOTALL)
-    shown = set(re.findall(r"\d[\d,]*\.\d+|\d+ %|\d{1,3}(?:,\d{3})+|\d{3,}", text))
-    assert shown <= RULES, f"numbers that no record gives: {shown - RULES}"
+    assert not numbers_in_prose(page(name))
 
 
 @pytest.mark.parametrize("name", PAGES)

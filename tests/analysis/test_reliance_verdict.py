@@ -3,7 +3,7 @@
 import pytest
 
 from hf_listops.analysis.reliance import Comparison, Difference, Group, Mean
-from hf_listops.analysis.reliance_verdicts import verdict
+from hf_listops.analysis.reliance_verdict import verdict
 
 PURE, MIXED = "pure SUM mod 10", "mixed SUM mod 10"
 

@@ -1,0 +1,101 @@
+"""Takes finished runs into the pretrained suite: `python pretrained/collect.py RUN_FOLDER… [--with_steps]`.
+
+Copies each run's folder without the state to resume from (its training steps only where asked), keeps its card in
+`model_cards/`, and makes the table in `pretrained/README.md` anew from all that is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_listops.analysis.pages import refresh
+from hf_listops.errors import ListOpsError
+from hf_listops.hub.manifest import MANIFEST, read_manifest
+from hf_listops.hub.run_folder import RUN, finished_line, read_metrics
+from hf_listops.language import Task
+from hf_listops.reporting import reporting_errors
+from hf_listops.sweep.grid import read_sweep
+from hf_listops.training.config import RunConfig, read_recipe
+
+SUITE = Path(__file__).parent
+CARDS = SUITE.parent / "model_cards"
+RECIPES = SUITE.parent / "recipes"
+HEAD = (
+    "| run | parameters | exact match on each operation alone | steps | core minutes | revisions | made by |",
+    "|---|---|---|---|---|---|---|",
+)
+
+
+def collect(run: Path, with_steps: bool) -> Path:
+    """Copies one finished run into the suite; returns its folder there.
+
+    Raises:
+        ListOpsError: the run is not finished, or differs from its manifest.
+    """
+    if finished_line(run) is None:
+        raise ListOpsError(f"run: {str(run)!r} is not finished; a right one is a folder that train.py has finished")
+    files = read_manifest(run)["files"]
+    target = SUITE / str(RunConfig(**read_recipe(run / RUN)).run_name)
+    if target.exists():
+        raise ListOpsError(f"run: {target.name!r} is in the suite already; remove {str(target)!r} to take another")
+    for name in (*files, MANIFEST):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run / name, target / name)
+    for step in sorted((run / "steps").glob("step-*")) if with_steps else ():
+        shutil.copytree(step, target / "steps" / step.name)
+    shutil.copyfile(target / "README.md", CARDS / f"{target.name}.md")
+    return target
+
+
+def table(recipes: dict[str, str]) -> list[str]:
+    """A line for each model of the suite; `recipes` maps a run's hash to the command that makes it."""
+    lines = list(HEAD)
+    for folder in sorted(path.parent for path in SUITE.glob(f"*/{MANIFEST}")):
+        manifest, config = read_manifest(folder), RunConfig(**read_recipe(folder / RUN))
+        last: dict[str, Any] = finished_line(folder) or {}
+        alone = {
+            Task.from_name(name).mix: of["test"]["exact_match"]
+            for name, of in last["final"].items()
+            if len(Task.from_name(name).operations) == 1
+        }
+        accuracies = ", ".join(f"{operation} {value:.3f}" for operation, value in alone.items())
+        minutes = max(line.get("seconds", 0) for line in read_metrics(folder)) / 60
+        steps = len(list((folder / "steps").glob("step-*")))
+        lines.append(
+            f"| `{folder.name}` | {manifest['params_total']:,} | {accuracies} | {manifest['step']:,} | {minutes:.1f} "
+            f"| {1 + steps} | {recipes.get(config.hash, 'no recipe')} |"
+        )
+    return lines
+
+
+def makers() -> dict[str, str]:
+    """The command that makes each run of the recipes, by the run's hash."""
+    found = {}
+    for path in sorted(RECIPES.glob("*.yaml")):
+        name = f"recipes/{path.name}"
+        if "\ngrids:" in path.read_text():
+            found |= {config.hash: f"`hf-listops sweep run {name}`" for config in read_sweep(path).runs}
+        else:
+            found[RunConfig(**read_recipe(path)).hash] = f"`python train.py {name}`"
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", nargs="*", type=Path, help="folder of a finished run; none to make the table anew")
+    parser.add_argument("--with_steps", action="store_true", help="keep the training steps too")
+    args = parser.parse_args(arguments)
+    with reporting_errors():
+        for run in args.run:
+            collect(run, args.with_steps)
+        refresh(SUITE, {"models": lambda: table(makers())})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
