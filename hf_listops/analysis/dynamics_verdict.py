@@ -6,8 +6,8 @@
 What it leaves open was settled before any run of SUM alone was seen:
 
 * A group starts to learn at the first evaluation at which the mean over its seeds of exact match on SUM alone is above
-  0.05. If SUM alone never does so within the budget, evaluations count from the start of the joint group, and the sentence
-  says so.
+  0.05. Evaluations count from the later of the two starts on, that one included. If SUM alone never starts within the
+  budget, they count from the start of the joint group, and the sentence says so.
 * "By more than one standard deviation" is by more than the larger of the two groups' sample standard deviations over seeds.
 * "At half of them" is at half of these evaluations or more.
 
