@@ -15,7 +15,7 @@
   const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   const share = (value) => `${Math.round(100 * value)} %`;
   const short = (value) => String(Number(value.toPrecision(2)));
-  const stepText = (step) => (step === null ? "unknown" : step.toLocaleString("en"));
+  const stepText = (step) => (step === null ? "–" : step.toLocaleString("en"));
   const axis = (title, more) => ({ title: { text: title, standoff: 8 }, gridcolor: GRID, zeroline: false, linecolor: INK, ...more });
   const layout = (more) => ({
     font: { family: "system-ui, sans-serif", size: 13, color: INK }, margin: { l: 56, r: 20, t: 32, b: 48 },
