@@ -13,22 +13,22 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from hf_listops.analysis.dynamics_plateaus import Plateau, plateaus
 from hf_listops.analysis.dynamics_snapshots import Snapshot, common_steps, snapshots
+from hf_listops.analysis.groups import FREE_IN_A_GROUP, check_pair
 from hf_listops.analysis.history import History, load_histories
 from hf_listops.errors import ListOpsError
 from hf_listops.language import Task
-from hf_listops.language.task import ordered_operations
 
 Setting = bool | int | float | str | None
 
 SOLVED = 0.5
 """Exact match above which a run has learned its task."""
-_NO_SETTING = ("save_steps", "save_state", "report_to", "output_dir", "resume", "push_to_hub", "hub_namespace", "seed")
 _OF_THE_GROUP = ("task", "curriculum", "name", "variant", "n_embd", "n_layer", "max_steps")
 
 
@@ -103,9 +103,9 @@ def analyze(names: Sequence[str], operation: str = "SUM", permutations: int = 49
     members: dict[str, list[History]] = defaultdict(list)
     histories = load_histories(names)
     for history in histories:
-        if operation not in _operations(history):
+        if operation not in history.operations:
             raise ListOpsError(
-                f"operation: {history.name!r} never saw {operation!r}; it was trained on {', '.join(_operations(history))}"
+                f"operation: {history.name!r} never saw {operation!r}; it was trained on {', '.join(history.operations)}"
             )
         if history.config["max_steps"] != histories[0].config["max_steps"]:
             raise ListOpsError(
@@ -119,55 +119,36 @@ def analyze(names: Sequence[str], operation: str = "SUM", permutations: int = 49
     return Dynamics(operation, histories[0].config["max_steps"], permutations, draws, groups)
 
 
-def _operations(history: History) -> tuple[str, ...]:
-    tasks = [Task.from_name(task) for knot in history.knots for task, weight in knot["mix"].items() if weight]
-    return ordered_operations(tuple({operation for task in tasks for operation in task.operations}))
-
-
 def _group_name(history: History) -> str:
     return f"{history.subject}, n_embd {history.config['n_embd']}, n_layer {history.config['n_layer']}"
 
 
 def _check_group(histories: Sequence[History]) -> None:
-    first = histories[0]
-    for place, other in enumerate(histories):
-        diverged = next((step for step, loss in other.losses.items() if not math.isfinite(loss)), None)
+    for history in histories:
+        diverged = next((step for step, loss in history.losses.items() if not math.isfinite(loss)), None)
         if diverged is not None:
             raise ListOpsError(
-                f"metrics: the loss of {other.name!r} at step {diverged} is {other.losses[diverged]}; a diverged run has "
+                f"metrics: the loss of {history.name!r} at step {diverged} is {history.losses[diverged]}; a diverged run has "
                 "no curves to compare"
             )
-        names = f"{first.name!r} and {other.name!r}"
-        fields = sorted({*first.config, *other.config} - set(_NO_SETTING))
-        differs = [field for field in fields if first.config.get(field) != other.config.get(field)]
-        if differs:
+    for one, other in combinations(histories, 2):
+        check_pair(one, other)
+        if list(one.losses) != list(other.losses):
             raise ListOpsError(
-                f"{differs[0]}: {first.config.get(differs[0])!r} and {other.config.get(differs[0])!r} of {names}; runs of "
-                "one group differ in their seed only"
+                f"metrics: the loss of {one.name!r} and {other.name!r} was not logged at the same steps; runs of one group "
+                "share their logging_steps"
             )
-        before = next((one for one in histories[:place] if one.config["seed"] == other.config["seed"]), None)
-        if before is not None:
-            raise ListOpsError(
-                f"seed: {before.name!r} and {other.name!r} both have {other.config['seed']}; runs of one group are to be "
-                "different seeds"
-            )
-        if _measured_at(first) != _measured_at(other):
-            raise ListOpsError(f"metrics: {names} were not measured at the same steps; give runs of one length")
     common_steps(histories)  # an error before any model is loaded
-
-
-def _measured_at(history: History) -> tuple[list[int], list[int]]:
-    return [line["step"] for line in history.evaluations], list(history.losses)
 
 
 def _group(name: str, histories: Sequence[History], permutations: int, draws: int) -> Group:
     config = histories[0].config
-    left_out = {*_NO_SETTING, *_OF_THE_GROUP}
+    left_out = {*FREE_IN_A_GROUP, *_OF_THE_GROUP}
     return Group(
         name,
         config["task"],
         config["variant"],
-        _operations(histories[0]),
+        histories[0].operations,
         config["n_embd"],
         config["n_layer"],
         {field: value for field, value in config.items() if field not in left_out},

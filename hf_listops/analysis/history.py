@@ -15,6 +15,8 @@ from hf_listops.hub.names import parse_step_revision
 from hf_listops.hub.publishing import revisions_of
 from hf_listops.hub.run_folder import METRICS, RUN, finished_line, knots_of, read_config, read_metrics
 from hf_listops.hub.verification import is_step
+from hf_listops.language import Task
+from hf_listops.language.task import ordered_operations
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,12 @@ class History:
         return knots_of(self.config)
 
     @property
+    def operations(self) -> tuple[str, ...]:
+        """All that the run was trained on, in the order of the operation table."""
+        tasks = [Task.from_name(task) for knot in self.knots for task, weight in knot["mix"].items() if weight]
+        return ordered_operations(tuple({operation for task in tasks for operation in task.operations}))
+
+    @property
     def subject(self) -> str:
         """What was trained, sizes and seed aside: the task or the curriculum's name, and the variant."""
         subject: str = self.config["task"] or self.config["name"] or "curriculum"
@@ -60,12 +68,17 @@ def load_histories(names: Sequence[str]) -> list[History]:
     Raises:
         ListOpsError: there is no such run, it is not finished, one revision of it is asked for, or it is named twice.
     """
+    check_named_once(names)
+    return [_load(name) for name in names]
+
+
+def check_named_once(names: Sequence[str]) -> None:
+    """Raises `ListOpsError` for a name that stands twice."""
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise ListOpsError(
             f"model: {twice!r} is named twice; two of a group are to be two seeds, such as …-s0 and …-s1"
         )
-    return [_load(name) for name in names]
 
 
 def _load(name: str) -> History:

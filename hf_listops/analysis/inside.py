@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hf_listops.analysis.history import check_named_once
 from hf_listops.data.remote import local_folder
 from hf_listops.data.token_matrix import TokenMatrix
 from hf_listops.errors import ListOpsError
@@ -36,11 +37,7 @@ def load_subjects(names: Sequence[str]) -> list[Subject]:
     Raises:
         ListOpsError: as `load_checkpoint`; a model is named twice, or does not say what it was trained on.
     """
-    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
-    if twice is not None:
-        raise ListOpsError(
-            f"model: {twice!r} is named twice; two of a group are to be two seeds, such as …-s0 and …-s1"
-        )
+    check_named_once(names)
     return [_load(name) for name in names]
 
 

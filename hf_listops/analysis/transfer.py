@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
+from hf_listops.analysis.groups import FREE_OF_A_PURE_RUN, check_pair, differences
 from hf_listops.analysis.history import History, load_histories
-from hf_listops.analysis.transfer_settings import FREE_OF_A_PURE_RUN, check_pair, differences
 from hf_listops.errors import ListOpsError
 from hf_listops.language import Task
 from hf_listops.language.task import ordered_operations
@@ -158,7 +158,7 @@ def transfer(histories: Sequence[History]) -> Transfer:
 def _group(histories: list[History]) -> Group:
     histories = sorted(histories, key=lambda history: history.config["seed"])
     first, config = histories[0], histories[0].config
-    for one, other in pairwise(histories):
+    for one, other in combinations(histories, 2):
         check_pair(one, other)
     tasks = [[name for name, weight in knot["mix"].items() if weight] for knot in first.knots]
     if len(tasks[-1]) > 1:

@@ -377,8 +377,12 @@ def edited(run: Path, to: Path, *, metrics: Callable[[dict[str, Any]], Any] | No
 def test_wrong_groups(tiny_run: Path, tmp_path: Path) -> None:
     run = str(tiny_run)
     for name, fields, sentence_of in (
-        ("same-seed", {}, "seed: .* both have 0; runs of one group are to be different seeds"),
-        ("faster", {"seed": 1, "learning_rate": 0.02}, "learning_rate: 0.01 and 0.02 of .* differ in their seed only"),
+        ("same-seed", {}, "are both sum-mod10-depth2 with seed 0; give each run once"),
+        (
+            "faster",
+            {"seed": 1, "learning_rate": 0.02},
+            "learning_rate: .* has 0.01 and .* 0.02, .* in their seeds",
+        ),
         ("longer", {"seed": 1, "max_steps": 240}, "max_steps: .* for 120 steps and .* for 240; runs are compared at"),
     ):
         with pytest.raises(ListOpsError, match=sentence_of):
@@ -388,7 +392,14 @@ def test_wrong_groups(tiny_run: Path, tmp_path: Path) -> None:
         return {**line, "step": 61} if line["step"] == 60 else line
 
     other = edited(tiny_run, tmp_path / "other", metrics=at_other_steps, seed=1)
-    with pytest.raises(ListOpsError, match="were not measured at the same steps"):
+    with pytest.raises(ListOpsError, match=r"only one of .* was evaluated at step 60"):
+        analyze([run, other])
+
+    def logged_elsewhere(line: dict[str, Any]) -> dict[str, Any]:
+        return {**line, "step": 51} if line["step"] == 50 else line
+
+    other = edited(tiny_run, tmp_path / "logged", metrics=logged_elsewhere, seed=1)
+    with pytest.raises(ListOpsError, match="was not logged at the same steps"):
         analyze([run, other])
 
     def diverging(line: dict[str, Any]) -> dict[str, Any]:

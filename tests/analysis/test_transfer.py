@@ -14,12 +14,12 @@ from conftest import ROOT
 from hub_client import USERS, Client, client_of, command, push, sentence
 from PIL import Image
 
+from hf_listops.analysis.groups import FREE_IN_A_GROUP
 from hf_listops.analysis.history import History, load_histories
 from hf_listops.analysis.outputs import plain_numbers, read_numbers
 from hf_listops.analysis.pages import prose, refreshed
 from hf_listops.analysis.transfer import Transfer, analyze, schedule, transfer
 from hf_listops.analysis.transfer_report import forgetting_table, markdown, sections, transfer_table, write_report
-from hf_listops.analysis.transfer_settings import FREE_IN_A_GROUP
 from hf_listops.analysis.transfer_verdict import verdict
 from hf_listops.cli import main
 from hf_listops.errors import ListOpsError
@@ -294,7 +294,7 @@ def test_a_page_is_made_anew(tmp_path: Path) -> None:
         ([run(0, 0.5, ramp()), run(1, 0.5), run(2, 0.5, eval_rows=9)], "eval_rows: 'sum-mod10-depth2-d48-l2-h1-s1-0.5' has"),
         (
             [run(0, 0.5, ramp()), run(1, 0.5, ramp(), steps=(0, 100, 200), max_steps=400)],
-            "evaluated 5 times up to step 400 and .* 3 times up to step 200; the runs of max-med-to-sum are to share",
+            "only one of .* was evaluated at step 300; the runs of max-med-to-sum are to share",
         ),
         (
             [run(0, 0.5, [{"step": 0, "mix": {MAX_MED: 1}}, {"step": 9, "mix": {MAX_MED: 1, SUM: 1}}])],

@@ -30,11 +30,12 @@ def check_pair(one: History, other: History) -> None:
             f"model: {one.name!r} and {other.name!r} are both {one.subject} with seed {one.config['seed']}; give each run "
             "once"
         )
-    steps = [[line["step"] for line in of.evaluations] for of in (one, other)]
-    if steps[0] != steps[1]:
+    steps = [{line["step"] for line in of.evaluations} for of in (one, other)]
+    apart = sorted(steps[0] ^ steps[1])
+    if apart:
         raise ListOpsError(
-            f"model: {one.name!r} was evaluated {len(steps[0])} times up to step {steps[0][-1]} and {other.name!r} "
-            f"{len(steps[1])} times up to step {steps[1][-1]}; the runs of {one.subject} are to share these steps"
+            f"model: only one of {one.name!r} and {other.name!r} was evaluated at step {apart[0]}; the runs of {one.subject} "
+            "are to share their steps"
         )
 
 
