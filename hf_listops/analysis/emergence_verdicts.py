@@ -6,8 +6,8 @@
   MAX+MED+SUM, where a SUM alone that was not reached counts with its lower bound; and alone SUM has the largest
   transition of the four operations. The three must hold together, so that no correction for their number is due.
 
-Both at the budget of the paper recipe, and only when every mix that the rule names is measured: a verdict on part of the
-runs would be a choice of when to stop.
+Both at the budget of the paper recipe, and only when every mix that the rule names is measured at seven sizes or more, of
+one seed at least: a verdict on part of the runs would be a choice of when to stop.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OPERATIONS = ("MAX", "MIN", "MED", "SUM")
 MIXES = tuple("+".join(of) for count in range(1, 5) for of in combinations(OPERATIONS, count))
 HELPED = ("MAX+SUM", "MED+SUM", "MAX+MED+SUM")
 _ENOUGH_MIXES = 12
-_SEEDS = 2  # for a transition point
+_SIZES = 7  # of a mix, for its fit; one seed of each is enough
 _P_VALUE = 0.01
 
 
@@ -34,16 +34,20 @@ def verdicts(emergence: Emergence) -> tuple[Verdict, Verdict]:
 
 
 def _steps(emergence: Emergence) -> Verdict:
-    curves = [curve for mix in MIXES if (curve := emergence.curve(mix, None, BUDGET, None)) and curve.seeds >= _SEEDS]
+    curves = [of for mix in MIXES if (of := emergence.curve(mix, None, BUDGET, None)) and len(of.sizes) >= _SIZES]
     if len(curves) < len(MIXES):
         return Verdict(
             "C1",
             "not yet run",
-            f"{len(curves)} of {len(MIXES)} mixes measured with {_SEEDS} seeds or more at every size",
+            f"{len(curves)} of {len(MIXES)} mixes measured at {_SIZES} sizes or more",
         )
     others = [curve for curve in curves if not _is_step(curve.fit)]
     count = len(curves) - len(others)
-    because = f"accuracy steps up with size (positive slope, p < {_P_VALUE}) for {count} of {len(MIXES)} mixes"
+    seeds = sorted({curve.seeds for curve in curves})
+    because = (
+        f"accuracy steps up with size (positive slope, p < {_P_VALUE}) for {count} of {len(MIXES)} mixes, of "
+        f"{' to '.join(dict.fromkeys(map(str, (seeds[0], seeds[-1]))))} seed{'s' if seeds[-1] > 1 else ''} a size"
+    )
     if others:
         because += f", not for {', '.join(f'{c.mix} (p = {c.fit.p_value:.2g})' for c in others)}"
     return Verdict("C1", "reproduced" if count >= _ENOUGH_MIXES else "not reproduced", because)
@@ -54,12 +58,17 @@ def _is_step(fit: Fit) -> bool:
 
 
 def _sum_is_helped(emergence: Emergence) -> Verdict:
-    needed = dict.fromkeys(("SUM", *HELPED), SEEDS_FOR_AN_INTERVAL) | dict.fromkeys(OPERATIONS[:3], _SEEDS)
+    needed = dict.fromkeys(("SUM", *HELPED), SEEDS_FOR_AN_INTERVAL) | dict.fromkeys(OPERATIONS[:3], 1)
     curves = {mix: emergence.curve(mix, "SUM" if mix in HELPED else None, BUDGET, None) for mix in needed}
     missing = [
         f"{mix} has {curve.seeds if curve else 0} of {seeds} seeds"
         for mix, seeds in needed.items()
         if (curve := curves[mix]) is None or curve.seeds < seeds
+    ]
+    missing += [
+        f"{mix} has {len(curve.sizes)} of {_SIZES} sizes"
+        for mix, curve in curves.items()
+        if curve is not None and len(curve.sizes) < _SIZES
     ]
     measured = {mix: curve for mix, curve in curves.items() if curve is not None}
     if not missing:

@@ -13,6 +13,7 @@ from hf_listops.analysis.pages import Verdict
 from hf_listops.language import Task
 
 SIZES = (696, 2160, 4392, 7392, 15_696, 27_072, 59_040, 103_296)
+NEEDS_INTERVAL = {f"{mix}-mod10-depth2" for mix in ("sum", "max-sum", "med-sum", "max-med-sum")}
 ALONE = {"MAX": 1000, "MIN": 1000, "MED": 5000, "SUM": 10**9}
 
 
@@ -53,7 +54,7 @@ def test_all_fifteen_mixes() -> None:
 def test_reproduced() -> None:
     c1, c2 = of(sweep())
     assert (c1.claim, c1.verdict) == ("C1", "reproduced")
-    assert "for 14 of 15 mixes, not for SUM (p = 1)" in c1.because
+    assert "for 14 of 15 mixes, of 5 seeds a size, not for SUM (p = 1)" in c1.because
     assert (c2.claim, c2.verdict) == ("C2", "reproduced")
     gains = re.findall(r"(\S+) > (\d\.\d\d) \(at least (\d\.\d\d)\)", c2.because)
     assert [mix for mix, _, _ in gains] == ["MAX+SUM", "MED+SUM", "MAX+MED+SUM"]
@@ -67,7 +68,7 @@ def test_reproduced() -> None:
 def test_no_records_and_the_wrong_budget_are_not_yet_run() -> None:
     for records in ([], sweep(budget=9999), [{**r, "config": {**r["config"], "variant": "v"}} for r in sweep()]):
         c1, c2 = of(records)
-        assert c1.line == "not yet run: 0 of 15 mixes measured with 2 seeds or more at every size"
+        assert c1.line == "not yet run: 0 of 15 mixes measured at 7 sizes or more"
         assert c2.line.startswith("not yet run: SUM has 0 of 5 seeds, MAX+SUM has 0 of 5 seeds")
 
 
@@ -83,8 +84,14 @@ def test_what_is_missing_is_said() -> None:
     assert c1.verdict == "reproduced"
     assert c2.line == "not yet run: MAX+MED+SUM has 4 of 5 seeds"
     c1, c2 = of([r for r in sweep() if r["task"] != "min-mod10-depth2"])
-    assert c1.line == "not yet run: 14 of 15 mixes measured with 2 seeds or more at every size"
-    assert c2.line == "not yet run: MIN has 0 of 2 seeds"
+    assert c1.line == "not yet run: 14 of 15 mixes measured at 7 sizes or more"
+    assert c2.line == "not yet run: MIN has 0 of 1 seeds"
+    c1, c2 = of([r for r in sweep() if r["task"] != "min-mod10-depth2" or r["params_total"] in SIZES[:6]])
+    assert c1.line == "not yet run: 14 of 15 mixes measured at 7 sizes or more"
+    assert c2.line == "not yet run: MIN has 6 of 7 sizes"
+    c1, c2 = of([r for r in sweep() if r["seed"] == 0 or r["task"] in NEEDS_INTERVAL])
+    assert c1.verdict == c2.verdict == "reproduced"
+    assert "of 1 to 5 seeds a size" in c1.because
     _, c2 = of([r for r in sweep() if r["task"] != "sum-mod10-depth2" or r["params_total"] < 100_000])
     assert "MAX+SUM and SUM were run at different sizes" in c2.because
 
