@@ -34,7 +34,7 @@ def verdicts(emergence: Emergence) -> tuple[Verdict, Verdict]:
 
 
 def _steps(emergence: Emergence) -> Verdict:
-    curves = [of for mix in MIXES if (of := emergence.curve(mix, None, BUDGET, None)) and len(of.sizes) >= _SIZES]
+    curves = [of for mix in MIXES if (of := emergence.curve(mix, None, BUDGET, None)) and len(set(of.sizes)) >= _SIZES]
     if len(curves) < len(MIXES):
         return Verdict(
             "C1",
@@ -66,9 +66,9 @@ def _sum_is_helped(emergence: Emergence) -> Verdict:
         if (curve := curves[mix]) is None or curve.seeds < seeds
     ]
     missing += [
-        f"{mix} has {len(curve.sizes)} of {_SIZES} sizes"
+        f"{mix} has {len(set(curve.sizes))} of {_SIZES} sizes"
         for mix, curve in curves.items()
-        if curve is not None and len(curve.sizes) < _SIZES
+        if curve is not None and len(set(curve.sizes)) < _SIZES
     ]
     measured = {mix: curve for mix, curve in curves.items() if curve is not None}
     if not missing:

@@ -117,4 +117,4 @@ def test_c1_not_reproduced_where_size_does_not_matter() -> None:
                 test["test"]["exact_match"] = 0.9 if place % 2 else 0.1
     c1 = of(flat)[0]
     assert c1.verdict == "not reproduced"
-    assert "for 5 of 15 mixes, not for" in c1.because
+    assert "for 5 of 15 mixes, of 5 seeds a size, not for" in c1.because
