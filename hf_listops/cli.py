@@ -239,7 +239,7 @@ def make_parser() -> argparse.ArgumentParser:
     embeddings.set_defaults(run_command=_embeddings)
     reliance = analyze.add_parser("reliance", help="does a model lean on its attention or its feed-forward layers?")
     reliance.add_argument("--operation", default="SUM", help="whose test rows are read (default SUM)")
-    reliance.add_argument("--rows", type=int, default=1000, help="test rows (default 1000)")
+    reliance.add_argument("--rows", type=int, default=2000, help="test rows (default all 2000)")
     reliance.set_defaults(run_command=_reliance)
     dynamics = analyze.add_parser("dynamics", help="how is a task learned over the steps, and when not?")
     dynamics.add_argument("model", nargs="+", help="a finished run with its revisions: folder or NAMESPACE/REPO")

@@ -10,9 +10,7 @@ from hf_listops.analysis.dynamics import Curve, Dynamics, Group
 from hf_listops.analysis.dynamics_picture import draw, found, labels
 from hf_listops.analysis.dynamics_snapshots import MEASURED, Snapshot
 from hf_listops.analysis.dynamics_verdict import verdict
-from hf_listops.analysis.outputs import plain_numbers, save_picture
-from hf_listops.analysis.pages import Sections, refresh, verdict_table
-from hf_listops.data.files import write_atomically
+from hf_listops.analysis.pages import Sections, verdict_table, write_result
 
 _ROWS = 9  # of the table of curves: both ends and about every eighth of the run
 
@@ -25,12 +23,9 @@ def write_report(dynamics: Dynamics, out: Path) -> list[Path]:
     Raises:
         ListOpsError: the page asks for an unknown section.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    numbers = plain_numbers(dynamics)
-    paths = save_picture(draw(dynamics), out / "dynamics", numbers)
-    write_atomically(out / "dynamics.json", numbers)
-    write_atomically(out / "dynamics.md", markdown(dynamics))
-    return [*paths, out / "dynamics.json", out / "dynamics.md", *refresh(out, sections(dynamics))]
+    return write_result(
+        out, "dynamics", dynamics, {"dynamics": draw(dynamics)}, markdown(dynamics), sections(dynamics)
+    )
 
 
 def sections(dynamics: Dynamics) -> Sections:

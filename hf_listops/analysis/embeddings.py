@@ -2,7 +2,8 @@
 
 As in the paper (arXiv 2505.18369): the correlation matrix of the embeddings of the numbers 0 … n-1 of each model, the
 average over the models of a group, and its principal components. A model belongs to the group `pure X` if it was trained
-on X alone, otherwise to `mixed X` for each of its operations X; the paper takes the models above 90 % test accuracy.
+on X alone, otherwise to `mixed X` for each of its operations X; the paper takes the models above 90 % test accuracy, of
+all sizes. A model that does not say what it was trained on belongs to the group `unknown`.
 
 Shapes: n residues, D `n_embd`, k components.
 """
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from hf_listops.analysis.embeddings_measures import Measure, measure, spectrum
 from hf_listops.analysis.inside import Subject, alone_rows, check_share, group_name, load_subjects
 from hf_listops.analysis.teacher_forced import accuracy
+from hf_listops.data.build import EVALUATION_ROWS
 from hf_listops.errors import ListOpsError
 from hf_listops.evaluation.checkpoint import Checkpoint
 
@@ -34,7 +36,9 @@ class Geometry:
 
     group: str
     models: tuple[str, ...]
-    exact_match: tuple[float, ...]  # of each model, on test rows of the group's operation alone
+    exact_match: tuple[
+        float, ...
+    ]  # of each model, on test rows of the group's operation alone; none of unknown models
     correlation: tuple[tuple[float, ...], ...]  # mean over the models, (n, n)
     scores: tuple[tuple[float, ...], ...]  # (n, k): residue by component
     variance: tuple[float, ...]  # share of each component, (k,)
@@ -54,7 +58,7 @@ class Embeddings:
 
 
 def analyze(
-    names: Sequence[str], above: float = 0.0, permutations: int = 1999, draws: int = 199, rows: int = 1000
+    names: Sequence[str], above: float = 0.0, permutations: int = 1999, draws: int = 199, rows: int = EVALUATION_ROWS
 ) -> Embeddings:
     """The geometry of every group that models belong to.
 
@@ -69,10 +73,19 @@ def analyze(
         ListOpsError: as `load_subjects`; a model has fewer than 5 numbers; no model is above `above`.
     """
     check_share("above", above)
-    groups: dict[str, list[tuple[Subject, float]]] = defaultdict(list)
+    subjects = load_subjects(names)
+    for subject in subjects:
+        if subject.checkpoint.task.modulus < _FEWEST_NUMBERS:
+            raise ListOpsError(
+                f"modulus: {subject.checkpoint.task.modulus} numbers of {subject.name!r} are too few to find structure in; "
+                f"{_FEWEST_NUMBERS} are the fewest"
+            )
+    groups: dict[str, list[tuple[Subject, float | None]]] = defaultdict(list)
     left_out: Counter[str] = Counter()
     best = 0.0
-    for subject in load_subjects(names):
+    for subject in subjects:
+        if not subject.operations and above == 0:
+            groups[f"unknown mod {subject.checkpoint.task.modulus}"].append((subject, None))
         for operation in subject.operations:
             group = group_name(subject, operation)
             solved = accuracy(subject.checkpoint.model, alone_rows(subject, operation, rows)).exact_match
@@ -92,7 +105,7 @@ def analyze(
             [number_embeddings(subject.checkpoint) for subject, _ in members],
             permutations,
             draws,
-            exact_match=[solved for _, solved in members],
+            exact_match=[solved for _, solved in members if solved is not None],
         )
         for group, members in groups.items()
     ]

@@ -11,9 +11,8 @@ from hf_listops.analysis.embeddings import Embeddings, Geometry
 from hf_listops.analysis.embeddings_measures import Measure
 from hf_listops.analysis.embeddings_parity import color_by_parity, draw_parity, label_numbers, parity_text
 from hf_listops.analysis.embeddings_verdicts import verdicts
-from hf_listops.analysis.outputs import plain_numbers, save_picture
-from hf_listops.analysis.pages import Sections, refresh, verdict_table
-from hf_listops.data.files import write_atomically
+from hf_listops.analysis.outputs import models_table
+from hf_listops.analysis.pages import Sections, verdict_table, write_result
 
 _PLANES = ((0, 1), (2, 3), (4, 5))
 _HEAD = (
@@ -26,16 +25,12 @@ def write_report(embeddings: Embeddings, out: Path, *, parity_alone: bool = Fals
     """Writes a picture of each group (`embeddings-{group}`, or `parity-{group}` of parity alone), PNG and SVG,
     `embeddings.json` with every number in them, `embeddings.md` with the tables, and refreshes the README there. Returns
     the paths."""
-    out.mkdir(parents=True, exist_ok=True)
-    numbers = plain_numbers(embeddings)
-    paths = []
-    for group in embeddings.groups:
-        figure = draw_parity(group) if parity_alone else _draw(group)
-        paths += save_picture(figure, out / picture_name(group, parity_alone), numbers)
-    write_atomically(out / "embeddings.json", numbers)
-    write_atomically(out / "embeddings.md", "\n".join(measure_table(embeddings, parity_alone=parity_alone)) + "\n")
-    page = refresh(out, sections(embeddings, parity_alone=parity_alone))
-    return [*paths, out / "embeddings.json", out / "embeddings.md", *page]
+    draw = draw_parity if parity_alone else _draw
+    pictures = {picture_name(group, parity_alone): draw(group) for group in embeddings.groups}
+    table = "\n".join([*measure_table(embeddings, parity_alone=parity_alone), ""])
+    return write_result(
+        out, "embeddings", embeddings, pictures, table, sections(embeddings, parity_alone=parity_alone)
+    )
 
 
 def picture_name(group: Geometry, parity_alone: bool) -> str:
@@ -70,24 +65,11 @@ def sections(embeddings: Embeddings, *, parity_alone: bool = False) -> Sections:
             for group in embeddings.groups
             for line in (f"**{title(group)}**", "", f"![{title(group)}]({picture_name(group, parity_alone)}.png)", "")
         ],
-        "models": lambda: _models(embeddings),
+        "models": lambda: models_table(
+            embeddings.above, {of.group: of.exact_match for of in embeddings.groups}, embeddings.left_out
+        ),
         "measures": lambda: measure_table(embeddings, parity_alone=parity_alone),
     }
-
-
-def _models(embeddings: Embeddings) -> list[str]:
-    lines = [
-        f"| group | models above {embeddings.above:.0%} | exact match, least and largest | below, left out |",
-        "|---|---|---|---|",
-    ]
-    seen = {group.group: group for group in embeddings.groups}
-    for name in dict.fromkeys([*seen, *embeddings.left_out]):
-        group, out = seen.get(name), embeddings.left_out.get(name, 0)
-        found = (
-            f"{len(group.models)} | {min(group.exact_match):.3f}, {max(group.exact_match):.3f}" if group else "0 | "
-        )
-        lines.append(f"| {name} | {found} | {out} |")
-    return lines
 
 
 def _line(measure: Measure) -> str:

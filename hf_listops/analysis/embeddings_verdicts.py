@@ -17,6 +17,7 @@ from hf_listops.analysis.pages import Verdict
 ABOVE = 0.9  # test accuracy of the models that the paper averages
 _MODELS = 3
 _P_VALUE = 0.01
+_PAPER = (5, 6)  # the pair that the paper shows, counted from 1
 _CLAIMS: dict[str, Family] = {"C3": "all", "C4": "pair"}
 
 
@@ -32,7 +33,10 @@ def _verdict(claim: str, embeddings: Embeddings) -> Verdict:
         for name, group in groups.items()
         if name.startswith("pure SUM ") and counterpart(name) in groups
     ]
-    enough = [pair for pair in pairs if min(len(group.models) for group in pair) >= _MODELS]
+    family = _CLAIMS[claim]
+    enough = [
+        pair for pair in pairs if all(len(of.models) >= _MODELS and parity(of, family) is not None for of in pair)
+    ]
     if not enough or embeddings.above < ABOVE:
         counts = [f"{name} has {len(group.models)}" for name, group in groups.items() if " SUM " in name]
         found = "; ".join(counts) or "there is none"
@@ -43,7 +47,6 @@ def _verdict(claim: str, embeddings: Embeddings) -> Verdict:
         )
     largest = max(len(pure.scores) for pure, _ in enough)
     judged = [pair for pair in enough if len(pair[0].scores) == largest]
-    family = _CLAIMS[claim]
     good = all(_separates(parity(mixed, family)) and not _separates(parity(pure, family)) for pure, mixed in judged)
     of = {"all": "its top components", "pair": "its best pair of components"}[family]
     because = f"parity over {of}: " + "; ".join(
@@ -52,14 +55,20 @@ def _verdict(claim: str, embeddings: Embeddings) -> Verdict:
     return Verdict(claim, "reproduced" if good else "not reproduced", f"{because} (judged at modulus {largest})")
 
 
-def parity(group: Geometry, family: Family) -> Measure:
-    """The parity accuracy of a group's components, its pairs or all of them together."""
-    return next(of for of in group.measures if (of.quantity, of.family) == ("parity accuracy", family))
+def parity(group: Geometry, family: Family) -> Measure | None:
+    """The parity accuracy of a group's components, its pairs or all of them together; None of too few components."""
+    return next((of for of in group.measures if (of.quantity, of.family) == ("parity accuracy", family)), None)
 
 
-def _separates(of: Measure) -> bool:
-    return max(of.p_shuffled, of.p_random) < _P_VALUE
+def _separates(of: Measure | None) -> bool:
+    return of is not None and max(of.p_shuffled, of.p_random) < _P_VALUE
 
 
-def _text(of: Measure) -> str:
-    return f"{of.value:.2f} (p {of.p_shuffled:.2g} shuffled, {of.p_random:.2g} random initialisation)"
+def _text(of: Measure | None) -> str:
+    if of is None:
+        return "has too few components"
+    text = f"{of.value:.2f} (p {of.p_shuffled:.2g} shuffled, {of.p_random:.2g} random initialisation)"
+    if _PAPER not in of.sets:
+        return text
+    place = of.sets.index(_PAPER)
+    return f"{text}, PC5+PC6 {of.values[place]:.2f} (p {of.p_each[place]:.2g} of this pair alone)"

@@ -44,7 +44,8 @@ def write_results(records: Path, out: Path, planned: int | None = None, against:
         raise ListOpsError(
             f"records: {str(records)!r} holds no finished run; make some with: hf-listops sweep run RECIPE"
         )
-    return [*write_report(results.emergence, out), *refresh(out, sections(results))]
+    page = refresh(out, sections(results))  # first: a wrong page leaves all as it was
+    return [*write_report(results.emergence, out), *page]
 
 
 def sections(results: Results) -> Sections:

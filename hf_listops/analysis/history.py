@@ -8,15 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hf_listops.data.remote import explained, local_folder, split_revision
+from hf_listops.data.remote import cached_revisions, local_folder, split_revision
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.manifest import MANIFEST
-from hf_listops.hub.names import parse_step_revision
+from hf_listops.hub.names import RunName, parse_step_revision
 from hf_listops.hub.publishing import revisions_of
 from hf_listops.hub.run_folder import METRICS, RUN, finished_line, knots_of, read_config, read_metrics
-from hf_listops.hub.verification import is_step
+from hf_listops.hub.verification import branches_of, is_step
 from hf_listops.language import Task
 from hf_listops.language.task import ordered_operations
+
+_LONGEST_NAME = 96  # a repo's, on huggingface.co
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class History:
         return final
 
     @property
+    def stopped(self) -> str:
+        """Why the run ended: `budget`, or `solved` before it."""
+        return next(str(line["stopped"]) for line in self.metrics if "final" in line)
+
+    @property
     def knots(self) -> list[dict[str, Any]]:
         """Of the curriculum; one where one task was trained."""
         return knots_of(self.config)
@@ -65,11 +72,32 @@ class History:
 def load_histories(names: Sequence[str]) -> list[History]:
     """Loads runs by `FOLDER` or `NAMESPACE/REPO` (whose `main` is the final state).
 
+    Where HF_HUB_OFFLINE is set, the kept steps of a repo are those that the cache knows.
+
     Raises:
-        ListOpsError: there is no such run, it is not finished, one revision of it is asked for, or it is named twice.
+        ListOpsError: no run is named; there is no such run, it is not finished, one revision of it is asked for, or it is
+            named twice.
     """
+    if not names:
+        raise ListOpsError("model: no run is named; a right one is a finished run's folder or its name on the Hub")
     check_named_once(names)
     return [_load(name) for name in names]
+
+
+def check_run_name(name: str, config: dict[str, Any]) -> None:
+    """Raises `ListOpsError` unless a config, which may be a stranger's, has names that may stand in titles and file names."""
+    try:
+        subject = Task.from_name(config["task"]).name if config["task"] else config["name"] or "curriculum"
+        n_embd, n_layer, n_head, seed = (int(config[field]) for field in ("n_embd", "n_layer", "n_head", "seed"))
+        run = RunName(subject, n_embd, n_layer, n_head, seed, config["variant"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ListOpsError(
+            f"model: the {RUN} of {name!r} is no run's config ({error!r}); train.py writes a right one"
+        ) from None
+    if len(str(run)) > _LONGEST_NAME:
+        raise ListOpsError(
+            f"model: the run in {name!r} has a name of {len(str(run))} characters; {_LONGEST_NAME} are the most"
+        )
 
 
 def check_named_once(names: Sequence[str]) -> None:
@@ -86,20 +114,22 @@ def _load(name: str) -> History:
     if revision is not None:
         raise ListOpsError(f"model: {name!r} is one revision; give the run whole, as in {repo_id!r}")
     folder = local_folder(name, patterns=(RUN, METRICS, MANIFEST))
+    if not (folder / RUN).is_file():
+        raise ListOpsError(f"model: {name!r} holds no {RUN}; a right one is a run that train.py has finished")
     config, last = read_config(folder), finished_line(folder)
+    check_run_name(name, config)
     if last is None:
         raise ListOpsError(f"model: the run of {name!r} is not finished; its curves end where its training does")
     if Path(name).is_dir():
         steps = {revision: str(path) for revision, path in revisions_of(folder).items() if is_step(revision)}
     else:
-        steps = _steps_of_repo(name)
+        steps = _steps_of_repo(repo_id)
     revisions = {parse_step_revision(revision): of for revision, of in steps.items()}
     return History(name, config, read_metrics(folder), {**dict(sorted(revisions.items())), last["step"]: name})
 
 
 def _steps_of_repo(repo_id: str) -> dict[str, str]:
-    from huggingface_hub import HfApi
+    from huggingface_hub import constants
 
-    with explained(repo_id):
-        branches = [ref.name for ref in HfApi().list_repo_refs(repo_id).branches]
+    branches = cached_revisions(repo_id) if constants.is_offline_mode() else branches_of(repo_id)
     return {branch: f"{repo_id}@{branch}" for branch in branches if is_step(branch)}

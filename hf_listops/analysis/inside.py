@@ -1,31 +1,45 @@
-"""Models taken by name for a look inside: what each was trained on, the groups compared, and how results are written."""
+"""Models taken by name for a look inside: what each was trained on, the groups compared, and the rows they are tested on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
-from hf_listops.analysis.history import check_named_once
-from hf_listops.data.remote import local_folder
+from hf_listops.analysis.history import check_named_once, check_run_name
+from hf_listops.data.build import EVALUATION_ROWS, count_expressions, distinct
+from hf_listops.data.files import sha256_of
+from hf_listops.data.remote import commit_of, local_folder
 from hf_listops.data.token_matrix import TokenMatrix
 from hf_listops.errors import ListOpsError
-from hf_listops.evaluation.checkpoint import Checkpoint, load_checkpoint
-from hf_listops.hub.run_folder import RUN, read_config
-from hf_listops.language import Task, generate
+from hf_listops.evaluation.checkpoint import FILES, Checkpoint, load_checkpoint
+from hf_listops.hub.run_folder import METRICS, RUN, knots_of, read_config, read_metrics
+from hf_listops.hub.verification import WEIGHTS
+from hf_listops.language import Task
+from hf_listops.language.splits import TEST
 from hf_listops.language.task import ordered_operations
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, every operation that it was trained on, in the order of the operation table, and its recipe's variant."""
+    """A model and how it was trained, as far as its folder says."""
 
     checkpoint: Checkpoint
-    operations: tuple[str, ...]
-    variant: str | None = None
+    operations: tuple[str, ...]  # in the order of the operation table; none if nothing says what it was trained on
+    variant: str | None = None  # of the recipe
+    step: int | None = None  # None of the final state
+    max_steps: int | None = None
 
     @property
     def name(self) -> str:
         return self.checkpoint.name
+
+    @property
+    def size(self) -> str:
+        """Width and budget, as in `n_embd 64, 10,000 steps`."""
+        budget = "" if self.max_steps is None else f", {self.max_steps:,} steps"
+        return f"n_embd {self.checkpoint.model.config.n_embd}{budget}"
 
 
 def load_subjects(names: Sequence[str]) -> list[Subject]:
@@ -35,37 +49,54 @@ def load_subjects(names: Sequence[str]) -> list[Subject]:
     config names the last task alone.
 
     Raises:
-        ListOpsError: as `load_checkpoint`; a model is named twice, or does not say what it was trained on.
+        ListOpsError: as `load_checkpoint`; there is no model; one is named twice, or by two names.
     """
+    if not names:
+        raise ListOpsError("model: there is none to look into; a right one is a run's folder or its name on the Hub")
     check_named_once(names)
-    return [_load(name) for name in names]
+    weights: dict[str, str] = {}
+    subjects = []
+    for name in names:
+        folder = local_folder(name, patterns=(*FILES, RUN, METRICS))
+        subjects.append(_load(name, folder))
+        if (folder / WEIGHTS).is_file():
+            first = weights.setdefault(sha256_of(folder / WEIGHTS), name)
+            if first != name:
+                raise ListOpsError(f"model: {first!r} and {name!r} have the same weights; give each model once")
+    return subjects
 
 
-def _load(name: str) -> Subject:
+def _load(name: str, folder: Path) -> Subject:
     checkpoint = load_checkpoint(name)
-    folder = local_folder(name, patterns=(RUN,))
-    config = read_config(folder) if (folder / RUN).is_file() else {}
-    knots = config.get("curriculum") or ()
-    tasks = [Task.from_name(task) for knot in knots for task, weight in knot["mix"].items() if weight]
-    if not tasks:
-        if getattr(checkpoint.model.config, "listops_task", None) is None:
+    config, metrics = checkpoint.model.config, read_metrics(folder)
+    if not (folder / RUN).is_file():
+        from huggingface_hub import constants
+
+        if commit_of(folder) is not None and constants.is_offline_mode():
             raise ListOpsError(
-                f"model: {name!r} does not say what it was trained on; a right config.json has "
-                '"listops_task": "max-med-sum-mod10-depth2"'
+                f"model: the cache does not hold the {RUN} of {name!r}, which says what it was trained on, and "
+                "HF_HUB_OFFLINE is set; load it once while online"
             )
-        tasks = [checkpoint.task]
-    operations = {operation for task in tasks for operation in task.operations}
-    return Subject(checkpoint, ordered_operations(tuple(operations)), config.get("variant"))
+        known = getattr(config, "listops_task", None) is not None
+        return Subject(checkpoint, checkpoint.task.operations if known else ())
+    run = read_config(folder)
+    check_run_name(name, run)
+    tasks = [Task.from_name(task) for knot in knots_of(run) for task, weight in knot["mix"].items() if weight]
+    operations = ordered_operations(tuple({operation for task in tasks for operation in task.operations}))
+    is_final = any("final" in line for line in metrics)
+    step = None if is_final or not metrics else metrics[-1]["step"]
+    return Subject(checkpoint, operations, run["variant"], step, run["max_steps"])
 
 
 def group_name(subject: Subject, operation: str) -> str:
     """`pure SUM mod 10` for a model trained on nothing else, `mixed SUM mod 10` for every other that saw it.
 
-    A variant of the recipe makes groups of its own (`pure SUM mod 10, init0.1`), so that groups differ in one thing only.
+    A variant of the recipe, or a step before the end, makes groups of its own: `pure SUM mod 10, init0.1, step 2,000`.
     """
     kind = "pure" if subject.operations == (operation,) else "mixed"
     variant = "" if subject.variant is None else f", {subject.variant}"
-    return f"{kind} {operation} mod {subject.checkpoint.task.modulus}{variant}"
+    step = "" if subject.step is None else f", step {subject.step:,}"
+    return f"{kind} {operation} mod {subject.checkpoint.task.modulus}{variant}{step}"
 
 
 def counterpart(group: str) -> str:
@@ -81,14 +112,14 @@ def task_alone(subject: Subject, operation: str) -> Task:
     return Task(operations, task.modulus, task.max_depth, task.max_args, task.trace, task.table_seed).alone(operation)
 
 
-def alone_rows(subject: Subject, operation: str, rows: int) -> TokenMatrix:
-    """Test rows of one operation alone, generated with seed 0.
+def alone_rows(subject: Subject, operation: str, rows: int = EVALUATION_ROWS) -> TokenMatrix:
+    """The test split of one operation alone, as it is published with seed 0, or `rows` of it at even distances.
 
     Raises:
-        ListOpsError: they are longer than the model's positions.
+        ListOpsError: there are no such rows, or they are longer than the model's positions.
     """
     task = task_alone(subject, operation)
-    matrix = TokenMatrix.from_rows(generate(task, "test", 0, 0, rows))
+    matrix = _test_split(task).spread(rows)
     n_positions = subject.checkpoint.model.config.n_positions
     if matrix.lengths.max() > n_positions:
         raise ListOpsError(
@@ -96,6 +127,19 @@ def alone_rows(subject: Subject, operation: str, rows: int) -> TokenMatrix:
             f"of which needs {matrix.lengths.max()}"
         )
     return matrix
+
+
+@lru_cache(maxsize=16)
+def _test_split(task: Task) -> TokenMatrix:
+    """2,000 distinct rows, or as many as there are of a small task."""
+    exist = count_expressions(task, TEST)
+    if exist == 0:
+        raise ListOpsError(
+            f"operation: {task.name!r} has no test rows, since it has so few expressions; a larger task has"
+        )
+    return TokenMatrix.from_rows(
+        distinct(task, TEST, 0, EVALUATION_ROWS if exist is None else min(exist, EVALUATION_ROWS))
+    )
 
 
 def check_share(field: str, value: float) -> None:

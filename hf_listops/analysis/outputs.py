@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +46,19 @@ def read_numbers(kind: type[Result], path: Path) -> Result:
         raise ListOpsError(
             f"results: {str(path)!r} holds no {kind.__name__} ({why}); make it with its command"
         ) from None
+
+
+def models_table(above: float, solved: Mapping[str, Sequence[float]], left_out: Mapping[str, int]) -> list[str]:
+    """A line for each group: its models, their least and largest exact match, and how many were left out."""
+    lines = [
+        f"| group | models above {above:.0%} | exact match, least and largest | below, left out |",
+        "|---|---|---|---|",
+    ]
+    for name in dict.fromkeys([*solved, *left_out]):
+        of = solved.get(name, ())
+        shown = f"{len(of)} | {min(of):.3f}, {max(of):.3f}" if of else "0 | "
+        lines.append(f"| {name} | {shown} | {left_out.get(name, 0)} |")
+    return lines
 
 
 def save_picture(figure: Any, path: Path, numbers: str) -> list[Path]:

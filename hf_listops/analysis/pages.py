@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from hf_listops.analysis.outputs import plain_numbers, save_picture
 from hf_listops.data.files import write_atomically
 from hf_listops.errors import ListOpsError
 
@@ -38,6 +39,31 @@ class Verdict:
 def verdict_table(*verdicts: Verdict) -> list[str]:
     lines = ["| claim | verdict | because |", "|---|---|---|"]
     return lines + [f"| {of.claim} | **{of.verdict}** | {of.because} |" for of in verdicts]
+
+
+def write_result(
+    out: Path, name: str, result: Any, pictures: Mapping[str, Any], table: str, sections: Sections
+) -> list[Path]:
+    """Writes what every analysis leaves in a folder: pictures, numbers, tables, and the page that is there.
+
+    Args:
+        out (`Path`): the folder, made if need be.
+        name (`str`): of `{name}.json`, every number of the result, and of `{name}.md`.
+        pictures (`Mapping[str, Figure]`): Matplotlib figures by the name of their PNG and SVG.
+
+    Returns:
+        `list[Path]`: all that was written.
+
+    Raises:
+        ListOpsError: the page asks for an unknown section; nothing is written then.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    page = refresh(out, sections)
+    numbers = plain_numbers(result)
+    paths = [path for picture, figure in pictures.items() for path in save_picture(figure, out / picture, numbers)]
+    write_atomically(out / f"{name}.json", numbers)
+    write_atomically(out / f"{name}.md", table)
+    return [*paths, out / f"{name}.json", out / f"{name}.md", *page]
 
 
 def refresh(out: Path, sections: Sections) -> list[Path]:

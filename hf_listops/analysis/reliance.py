@@ -41,6 +41,7 @@ from hf_listops.analysis.reliance_hooks import (
     sublayer_statistics,
 )
 from hf_listops.analysis.teacher_forced import Accuracy, accuracy
+from hf_listops.data.build import EVALUATION_ROWS
 from hf_listops.errors import ListOpsError
 
 
@@ -131,13 +132,15 @@ class Comparison:
     left_out: dict[str, int]  # how many, by group
 
 
-def analyze(names: Sequence[str], operation: str = "SUM", rows: int = 1000, above: float = 0.0) -> Comparison:
+def analyze(
+    names: Sequence[str], operation: str = "SUM", rows: int = EVALUATION_ROWS, above: float = 0.0
+) -> Comparison:
     """Compares models on the test rows of an operation alone, each with its own task's modulus and depth.
 
     Args:
         names (`Sequence[str]`): folders or `NAMESPACE/REPO[@REVISION]`.
         operation (`str`): one that all of them were trained on.
-        rows (`int`): of the test split, generated with seed 0.
+        rows (`int`): of the test split, which has 2,000 distinct ones, at even distances.
         above (`float`): leave models out that solve a smaller share of the rows, in [0, 1].
 
     Raises:
@@ -146,38 +149,44 @@ def analyze(names: Sequence[str], operation: str = "SUM", rows: int = 1000, abov
     """
     check_share("above", above)
     if rows < 1:
-        raise ListOpsError(f"rows: {rows} is too few; the default is 1000")
+        raise ListOpsError(f"rows: {rows} is too few; the default is {EVALUATION_ROWS}")
     subjects = load_subjects(names)
     for subject in subjects:
         if operation not in subject.operations:
-            raise ListOpsError(
-                f"operation: {subject.name!r} never saw {operation!r}; it was trained on {', '.join(subject.operations)}"
-            )
-    _check_groups(subjects, operation)
+            known = ", ".join(subject.operations) or 'what its folder does not say ("listops_task" in config.json would)'
+            raise ListOpsError(f"operation: {subject.name!r} never saw {operation!r}; it was trained on {known}")
     solved = [accuracy(of.checkpoint.model, alone_rows(of, operation, rows)).exact_match for of in subjects]
     if max(solved) < above:
         raise ListOpsError(
             f"above: no model solves {above:g} of the rows of {operation}; the best solves {max(solved):.2f}"
         )
-    left_out = Counter(group_name(of, operation) for of, share in zip(subjects, solved, strict=True) if share < above)
+    left_out = Counter(_group(of, operation) for of, share in zip(subjects, solved, strict=True) if share < above)
     kept = [of for of, share in zip(subjects, solved, strict=True) if share >= above]
+    _check_groups(kept, operation)
     return compare([reliance(subject, operation, rows) for subject in kept], above, left_out)
 
 
+def _group(subject: Subject, operation: str) -> str:
+    """As the embeddings' groups, of one size and budget each: a narrow model leans otherwise than a wide one."""
+    return f"{group_name(subject, operation)}, {subject.size}"
+
+
 def _check_groups(subjects: Sequence[Subject], operation: str) -> None:
-    """Only models with the same number of layers and the same test rows have a mean."""
-    seen: dict[str, tuple[Subject, tuple[int, str]]] = {}
+    """Only models with the same number of layers and heads and the same test rows have a mean."""
+    seen: dict[str, tuple[Subject, tuple[int, int, str]]] = {}
     for subject in subjects:
-        what = (subject.checkpoint.model.config.n_layer, task_alone(subject, operation).name)
-        first, expected = seen.setdefault(group_name(subject, operation), (subject, what))
+        config = subject.checkpoint.model.config
+        what = (config.n_layer, config.n_head, task_alone(subject, operation).name)
+        first, expected = seen.setdefault(_group(subject, operation), (subject, what))
         if what != expected:
+            one, other = (f"{layers} layers, {heads} heads, test {task!r}" for layers, heads, task in (expected, what))
             raise ListOpsError(
-                f"model: {first.name!r} and {subject.name!r} are of one group, but have {expected[0]} and {what[0]} "
-                f"layers and the tests {expected[1]!r} and {what[1]!r}; a group shares both"
+                f"model: {first.name!r} ({one}) and {subject.name!r} ({other}) are of one group; a group is to differ in its "
+                "seeds alone, so leave one of them out"
             )
 
 
-def reliance(subject: Subject, operation: str, rows: int = 1000) -> Reliance:
+def reliance(subject: Subject, operation: str, rows: int = EVALUATION_ROWS) -> Reliance:
     """The reliance of one model. Raises `ListOpsError` if the test rows are longer than its positions."""
     matrix = alone_rows(subject, operation, rows)
     model = subject.checkpoint.model
@@ -201,8 +210,9 @@ def reliance(subject: Subject, operation: str, rows: int = 1000) -> Reliance:
                 )
             )
     attention = attention_by_role(model, matrix)
-    group = group_name(subject, operation)
-    return Reliance(subject.name, group, matrix.task.name, rows, intact, tuple(sublayers), attention)
+    return Reliance(
+        subject.name, _group(subject, operation), matrix.task.name, len(matrix), intact, tuple(sublayers), attention
+    )
 
 
 def compare(models: Sequence[Reliance], above: float = 0.0, left_out: Mapping[str, int] | None = None) -> Comparison:

@@ -5,24 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hf_listops.analysis.outputs import plain_numbers, save_picture
-from hf_listops.analysis.pages import Sections, refresh, verdict_table
+from hf_listops.analysis.outputs import models_table
+from hf_listops.analysis.pages import Sections, verdict_table, write_result
 from hf_listops.analysis.reliance import Comparison, Group, Mean
 from hf_listops.analysis.reliance_verdict import verdict
-from hf_listops.data.files import write_atomically
 
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+_COLORS = ("#0072B2", "#D55E00", "#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#000000", "#999933")
 
 
 def write_report(comparison: Comparison, out: Path) -> list[Path]:
     """Writes `reliance.png/.svg`, `reliance.json` with every number in them, and `reliance.md`, and refreshes the
     README there. Returns the paths."""
-    out.mkdir(parents=True, exist_ok=True)
-    numbers = plain_numbers(comparison)
-    paths = save_picture(_draw(comparison), out / "reliance", numbers)
-    write_atomically(out / "reliance.json", numbers)
-    write_atomically(out / "reliance.md", markdown(comparison))
-    return [*paths, out / "reliance.json", out / "reliance.md", *refresh(out, sections(comparison))]
+    return write_result(
+        out, "reliance", comparison, {"reliance": _draw(comparison)}, markdown(comparison), sections(comparison)
+    )
 
 
 def sections(comparison: Comparison) -> Sections:
@@ -30,23 +26,17 @@ def sections(comparison: Comparison) -> Sections:
     return {
         "figure": lambda: ["![Norms, mean ablation and attention, groups side by side](reliance.png)"],
         "verdicts": lambda: verdict_table(verdict(comparison)),
-        "models": lambda: _models(comparison),
+        "models": lambda: models_table(
+            comparison.above,
+            {
+                group.name: [of.intact.exact_match for of in comparison.models if of.group == group.name]
+                for group in comparison.groups
+            },
+            comparison.left_out,
+        ),
         "differences": lambda: difference_lines(comparison),
         "numbers": lambda: markdown(comparison).splitlines(),
     }
-
-
-def _models(comparison: Comparison) -> list[str]:
-    lines = [
-        f"| group | models above {comparison.above:.0%} | exact match, least and largest | below, left out |",
-        "|---|---|---|---|",
-    ]
-    names = dict.fromkeys([*(group.name for group in comparison.groups), *comparison.left_out])
-    for name in names:
-        solved = [model.intact.exact_match for model in comparison.models if model.group == name]
-        found = f"{len(solved)} | {min(solved):.3f}, {max(solved):.3f}" if solved else "0 | "
-        lines.append(f"| {name} | {found} | {comparison.left_out.get(name, 0)} |")
-    return lines
 
 
 def markdown(comparison: Comparison) -> str:

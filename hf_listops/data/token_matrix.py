@@ -39,6 +39,10 @@ class TokenMatrix:
         ids = self.ids[rows, : int(lengths.max(initial=0))]
         return TokenMatrix(self.task, ids, lengths, self.prompt_lengths[rows], self.answers[rows], self.depths[rows])
 
+    def spread(self, count: int) -> TokenMatrix:
+        """`count` rows at even distances, or all: where rows are distinct, small expressions stand at the front."""
+        return self.take(np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64)))
+
     @staticmethod
     def stack(parts: Sequence[TokenMatrix]) -> TokenMatrix:
         """The rows of all parts, one after another; the task is the first part's."""

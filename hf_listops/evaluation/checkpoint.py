@@ -23,7 +23,7 @@ from hf_listops.evaluation.forward import LeanGPT2
 from hf_listops.language import OPERATIONS, Task
 from hf_listops.language.task import EOS
 
-_FILES = ("*.json", "*.safetensors")  # of a Hub repo, what a model is loaded from
+FILES = ("*.json", "*.safetensors")  # of a Hub repo, what a model is loaded from
 
 
 @contextlib.contextmanager
@@ -58,7 +58,7 @@ def load_checkpoint(name: str) -> Checkpoint:
     Raises:
         ListOpsError: there is no such model, it is no GPT-2, or its tokenizer is not ours.
     """
-    folder = local_folder(name, patterns=_FILES)
+    folder = local_folder(name, patterns=FILES)
     try:
         config = AutoConfig.from_pretrained(folder)
         if not isinstance(config, GPT2Config):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from hf_listops.data.build import EVALUATION_ROWS, distinct
 from hf_listops.data.load import GENERATED, load_split
 from hf_listops.data.token_matrix import TokenMatrix
@@ -43,7 +41,7 @@ class Evaluations:
 
     def scheduled(self, lean: LeanGPT2) -> dict[str, dict[str, float]]:
         """Exact match and answer accuracy of every task on `eval_rows` of its test rows."""
-        scores = {name: score(lean, _spread(rows, self.config.eval_rows)) for name, rows in self.rows.items()}
+        scores = {name: score(lean, rows.spread(self.config.eval_rows)) for name, rows in self.rows.items()}
         return {
             "exact_match": {name: of.exact_match for name, of in scores.items()},
             "answer_accuracy": {name: of.answer_accuracy for name, of in scores.items()},
@@ -59,11 +57,6 @@ class Evaluations:
                 if int(rows.lengths.max()) <= self.config.positions:
                     result[task.name][split] = score(lean, rows).summary()
         return result
-
-
-def _spread(rows: TokenMatrix, count: int) -> TokenMatrix:
-    """`count` rows at even distances: since rows are distinct, small expressions stand at the front of a split."""
-    return rows.take(np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)))
 
 
 def is_solved(metrics: list[dict[str, Any]], config: RunConfig) -> bool:

@@ -23,10 +23,11 @@ from hf_listops.analysis.embeddings_measures import (
 from hf_listops.analysis.outputs import plain_numbers, read_numbers
 from hf_listops.analysis.teacher_forced import accuracy
 from hf_listops.cli import main
+from hf_listops.data.build import distinct
 from hf_listops.data.token_matrix import TokenMatrix
 from hf_listops.errors import ListOpsError
 from hf_listops.evaluation.checkpoint import load_checkpoint
-from hf_listops.language import Task, generate
+from hf_listops.language import Task
 
 D = 32
 
@@ -198,7 +199,6 @@ def test_command(trained: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.C
     found = json.loads((out / "embeddings.json").read_text())
     assert [group["group"] for group in found["groups"]] == groups
     assert found["groups"][3]["models"] == [str(tiny_run)]
-    assert (out / "embeddings.json").read_text() == plain_numbers(analyze([str(trained), str(tiny_run)]))
     for group in groups:
         assert f"{group}, 1 model\n" in printed
         for kind in ("png", "svg"):
@@ -213,7 +213,7 @@ def test_command(trained: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.C
 
 
 def rows_of(task: str) -> TokenMatrix:
-    return TokenMatrix.from_rows(generate(Task.from_name(task), "test", 0, 0, 1000))
+    return TokenMatrix.from_rows(distinct(Task.from_name(task), "test", 0, 2000))
 
 
 def test_parity_alone_of_the_models_that_solve_an_operation(

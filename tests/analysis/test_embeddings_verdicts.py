@@ -30,6 +30,8 @@ def test_parity_in_the_mixed_group_alone() -> None:
     assert judged(PURE, MIXED) == ["reproduced"] * 2
     because = verdicts(Embeddings(499, 199, 0.9, (PURE, MIXED), {}))[1].because
     best = next(of for of in MIXED.measures if (of.quantity, of.family) == ("parity accuracy", "pair"))
+    place = best.sets.index((5, 6))
+    assert f"PC5+PC6 {best.values[place]:.2f} (p {best.p_each[place]:.2g} of this pair alone)" in because
     assert f"mixed SUM mod 26 {best.value:.2f} (p {best.p_shuffled:.2g} shuffled" in because
 
 
@@ -60,6 +62,11 @@ def test_the_largest_modulus_decides() -> None:
 )
 def test_too_few_models_of_one_set_up(groups: tuple[Geometry, ...]) -> None:
     assert judged(*groups) == ["not yet run"] * 2
+
+
+def test_too_few_components_for_pairs_of_six() -> None:
+    small = group("pure SUM mod 6", strength=0.0, n=6), group("mixed SUM mod 6", strength=1.5, n=6)
+    assert judged(*small)[0] == "not yet run"
 
 
 def test_models_below_nine_tenths() -> None:

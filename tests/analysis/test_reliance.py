@@ -1,5 +1,6 @@
 """Sublayers against a forward pass written out in NumPy; ablation against other weights; roles against texts."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -13,7 +14,9 @@ import yaml
 from scipy.stats import ttest_1samp, ttest_ind
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from hf_listops.analysis.inside import counterpart, group_name, load_subjects
+from hf_listops.analysis import embeddings
+from hf_listops.analysis.history import load_histories
+from hf_listops.analysis.inside import alone_rows, counterpart, group_name, load_subjects
 from hf_listops.analysis.outputs import read_numbers
 from hf_listops.analysis.reliance import (
     Comparison,
@@ -39,6 +42,8 @@ from hf_listops.errors import ListOpsError
 from hf_listops.evaluation.accuracy import score
 from hf_listops.evaluation.checkpoint import load_checkpoint
 from hf_listops.language import Task, generate
+from hf_listops.training.config import RunConfig
+from hf_listops.training.evaluations import Evaluations
 
 TASK = Task(("SUM",))
 
@@ -198,7 +203,7 @@ def test_exact_match_is_that_of_greedy_decoding(trained: Path) -> None:
 def test_one_model(trained: Path) -> None:
     subject = load_subjects([str(trained)])[0]
     found = reliance(subject, "MAX", 100)
-    assert (found.group, found.task, found.rows) == ("mixed MAX mod 10", "max-mod10-depth2", 100)
+    assert (found.group, found.task, found.rows) == ("mixed MAX mod 10, n_embd 32, 900 steps", "max-mod10-depth2", 100)
     assert [(of.layer, of.kind) for of in found.sublayers] == [
         (layer, kind) for layer in (1, 2, None) for kind in ("attention", "feed-forward")
     ]
@@ -223,21 +228,26 @@ def test_intervals_are_those_of_scipy() -> None:
     assert welch_interval([1, 1], [0, 0]) == Mean(1, 1, 1)
 
 
+GROUPS = ["mixed SUM mod 10, n_embd 32, 900 steps", "pure SUM mod 10, n_embd 8, 120 steps"]
+
+
 def test_groups_side_by_side(trained: Path, tiny_run: Path) -> None:
     found = analyze([str(trained), str(tiny_run)], rows=60)
-    assert [group.name for group in found.groups] == ["mixed SUM mod 10", "pure SUM mod 10"]
+    assert [group.name for group in found.groups] == GROUPS
     assert all(isinstance(model, Reliance) for model in found.models)
     doubled = compare([*found.models, *found.models])  # two of each, all alike: an interval of no width
-    (difference,) = doubled.differences
-    assert (difference.pure, difference.mixed) == ("pure SUM mod 10", "mixed SUM mod 10")
-    mixed, pure = found.models
+    assert doubled.groups[0].means["exact match"].low == doubled.groups[0].means["exact match"].value
+    assert doubled.differences == ()  # of two sizes
+    mixed = dataclasses.replace(found.models[0], group="mixed SUM mod 10, n_embd 8, 120 steps")
+    pure = found.models[1]
+    (difference,) = compare([mixed, pure, mixed, pure]).differences
+    assert (difference.pure, difference.mixed) == (pure.group, mixed.group)
     assert difference.contrast.value == pytest.approx(pure.contrast - mixed.contrast)
     assert difference.exact_match.value == pytest.approx(pure.intact.exact_match - mixed.intact.exact_match)
     norms = {(of.layer, of.kind): of.norm for of in pure.sublayers if of.norm is not None}
     of_pure = sum(norms[layer, "feed-forward"] - norms[layer, "attention"] for layer in (1, 2)) / 2
     assert pure.norm_contrast == pytest.approx(of_pure)
     assert difference.norm.value == pytest.approx(of_pure - mixed.norm_contrast)
-    assert doubled.groups[0].means["exact match"].low == doubled.groups[0].means["exact match"].value
 
 
 def test_wrong_input(tiny_run: Path) -> None:
@@ -259,8 +269,7 @@ def test_models_of_less_accuracy_are_left_out(trained: Path, tiny_run: Path) -> 
     assert solved[0] != solved[1]
     found = analyze(both, rows=60, above=max(solved))
     assert [model.intact.exact_match for model in found.models] == [max(solved)]
-    groups = ["mixed SUM mod 10", "pure SUM mod 10"]
-    assert found.left_out == {groups[solved.index(min(solved))]: 1}
+    assert found.left_out == {GROUPS[solved.index(min(solved))]: 1}
 
 
 def test_what_a_model_was_trained_on(tiny_run: Path, tmp_path: Path) -> None:
@@ -285,18 +294,66 @@ def test_what_a_model_was_trained_on(tiny_run: Path, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     del config["listops_task"]
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ListOpsError, match="does not say what it was trained on"):
-        load_subjects([str(folder)])
+    assert load_subjects([str(folder)])[0].operations == ()
+    with pytest.raises(ListOpsError, match=r"never saw 'SUM'; it was trained on what its folder does not say"):
+        analyze([str(folder)])
+    (group,) = embeddings.analyze([str(folder)], permutations=19, draws=9).groups
+    assert (group.group, group.exact_match) == ("unknown mod 10", ())
 
 
 def test_a_group_shares_its_layers(tiny_run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "one-layer"
-    checkpoint = load_checkpoint(str(tiny_run))
-    config = GPT2Config(**(checkpoint.model.config.to_dict() | {"n_layer": 1}))
+    shutil.copytree(tiny_run, folder)
+    config = GPT2Config(**(load_checkpoint(str(tiny_run)).model.config.to_dict() | {"n_layer": 1}))
     GPT2LMHeadModel(config).save_pretrained(folder)
-    checkpoint.tokenizer.save_pretrained(folder)
-    with pytest.raises(ListOpsError, match="are of one group, but have 2 and 1 layers"):
+    alike = r"\(2 layers, 1 heads, test .*\) and .* \(1 layers, 1 heads, test .*\) are of one group"
+    with pytest.raises(ListOpsError, match=alike):
         analyze([str(tiny_run), str(folder)])
+
+
+def test_one_model_by_two_names_and_the_steps_of_one_run(tiny_run: Path) -> None:
+    with pytest.raises(ListOpsError, match="have the same weights; give each model once"):
+        load_subjects([str(tiny_run), f"{tiny_run}/"])
+    subjects = load_subjects([str(tiny_run), str(tiny_run / "steps" / "step-60")])
+    assert [group_name(of, "SUM") for of in subjects] == ["pure SUM mod 10", "pure SUM mod 10, step 60"]
+    with pytest.raises(ListOpsError, match="there is none to look into"):
+        load_subjects([])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("variant", "a/b", "variant: 'a/b' cannot stand in a run's name"),
+        ("variant", "$\\bad$", "cannot stand in a run's name"),
+        ("variant", "v" * 90, "has a name of 1.. characters; 96 are the most"),
+        ("seed", "many", "is no run's config"),
+    ],
+)
+def test_a_config_of_a_stranger(tiny_run: Path, tmp_path: Path, field: str, value: str, says: str) -> None:
+    folder = tmp_path / "theirs"
+    shutil.copytree(tiny_run, folder)
+    run = yaml.safe_load((folder / "run.yaml").read_text()) | {field: value}
+    (folder / "run.yaml").write_text(yaml.safe_dump(run))
+    for load in (load_subjects, load_histories):
+        with pytest.raises(ListOpsError, match=says):
+            load([str(folder)])
+
+
+def test_rows_are_the_published_test_split(trained: Path) -> None:
+    """By another route: the final evaluation of training, which decodes."""
+    subject = load_subjects([str(trained)])[0]
+    config = RunConfig(task="max-med-sum-mod10-depth2", dataset="generated")
+    final = Evaluations(config).final(subject.checkpoint.lean)
+    for operation in ("MAX", "SUM"):
+        rows = alone_rows(subject, operation)
+        assert len(rows) == len(np.unique(rows.ids, axis=0)) == 2000
+        expected = final[f"{operation.lower()}-mod10-depth2"]["test"]["exact_match"]
+        assert accuracy(subject.checkpoint.model, rows).exact_match == pytest.approx(expected, abs=1e-9)
+    few = dataclasses.replace(subject, checkpoint=dataclasses.replace(subject.checkpoint, task=Task(("MAX",), 10, 1)))
+    assert 40 < len(alone_rows(few, "MAX")) < 60  # all that there are
+    tiny = dataclasses.replace(subject, checkpoint=dataclasses.replace(subject.checkpoint, task=Task(("SUM",), 2, 1)))
+    with pytest.raises(ListOpsError, match="'sum-mod2-depth1' has no test rows"):
+        alone_rows(tiny, "SUM")
 
 
 def test_command(trained: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -307,5 +364,5 @@ def test_command(trained: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.C
     assert (out / "reliance.md").read_text() in printed
     assert "mixed SUM mod 10" in printed
     assert "needs two models or more of each" in printed
-    assert read_numbers(Comparison, out / "reliance.json").groups[0].name == "mixed SUM mod 10"
+    assert read_numbers(Comparison, out / "reliance.json").groups[0].name == GROUPS[0]
     assert {path.name for path in out.iterdir()} == {f"reliance.{kind}" for kind in ("png", "svg", "json", "md")}

@@ -113,8 +113,8 @@ def test_the_accuracies_of_figure_5_are_those_of_its_records(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["figure2", "figure3", "reliance"])
 def test_the_models_looked_into_are_recorded_runs_and_as_accurate(name: str, tmp_path: Path) -> None:
-    """Their accuracy is measured anew on other test rows than the record's, so within four standard errors and a bit."""
-    found = records("figure1", "init_scale", "figure2")
+    """Measured anew on the same test split: another route and machine may turn a row in a thousand."""
+    found = records("figure1", "init_scale", "figure2", "figure4", "figure5")
     of = result(name, tmp_path)
     if name == "reliance":
         measured = [(model.model, model.group, model.intact.exact_match) for model in of.models]
@@ -129,5 +129,5 @@ def test_the_models_looked_into_are_recorded_runs_and_as_accurate(name: str, tmp
         operation = group.split()[1].lower()
         final = of_run(model, found)["final"]
         (task,) = [task for task in final if task.startswith(f"{operation}-mod")]
-        assert share == pytest.approx(final[task]["test"]["exact_match"], abs=0.04)
+        assert share == pytest.approx(final[task]["test"]["exact_match"], abs=0.0011)
         assert share >= of.above == 0.9
