@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,13 @@ def common_steps(histories: Sequence[History]) -> list[int]:
     """The steps at which every run keeps a revision. Raises `ListOpsError` if these are fewer than two."""
     alone = next((history for history in histories if len(history.revisions) < 2), None)
     if alone is not None:
+        from huggingface_hub import constants
+
+        if constants.is_offline_mode() and not Path(alone.name).is_dir():
+            raise ListOpsError(
+                f"model: the cache holds no step of {alone.name!r} but the last, and HF_HUB_OFFLINE is set; load the others "
+                "once while online"
+            )
         raise ListOpsError(
             f"model: {alone.name!r} has a single revision, its final state, so nothing to follow; keep some along the way "
             "by training with --save_steps 1000"

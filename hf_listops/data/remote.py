@@ -119,7 +119,7 @@ def explained(
     except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
         if not constants.is_offline_mode():
             raise _unreachable(where, error) from None
-        cached = _cached(repo_id, kind)
+        cached = cached_revisions(repo_id, kind)
         there = f"it holds {', '.join(cached)}" if cached else "it holds nothing of it"
         raise ListOpsError(
             f"{kind}: {shown} is no folder and not in the cache, or not all of it ({there}), and HF_HUB_OFFLINE is set; load "
@@ -168,8 +168,8 @@ def _by_number(revision: str) -> tuple[str, int]:
     return (name, int(number)) if number.isdecimal() else (revision, 0)
 
 
-def _cached(repo_id: str, kind: str) -> list[str]:
-    """The revisions of a repo that the cache knows by name."""
+def cached_revisions(repo_id: str, kind: str = "model") -> list[str]:
+    """The revisions of a repo that the cache knows by name, `step-9` before `step-10`."""
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE) / f"{kind}s--{repo_id.replace('/', '--')}" / "refs"

@@ -32,21 +32,30 @@ def all_revisions(name: str) -> dict[str, Path]:
     if Path(name).is_dir():
         found = revisions_of(Path(name))
     else:
-        from huggingface_hub import HfApi
-
         repo_id, revision = split_revision(name)
         if revision is not None:
             raise ListOpsError(f"repo: {name!r} names one revision; leave '@{revision}' out, all of them are verified")
-        with explained(repo_id):
-            refs = persistently(lambda: HfApi().list_repo_refs(repo_id))
-        branches = {ref.name: ref.target_commit for ref in refs.branches if ref.name == MAIN or is_step(ref.name)}
-        in_order = sorted(branches, key=lambda name: (name == MAIN, parse_step_revision(name) if name != MAIN else 0))
-        found = {name: local_folder(f"{repo_id}@{branches[name]}") for name in in_order}
+        found = {branch: local_folder(f"{repo_id}@{commit}") for branch, commit in branches_of(repo_id).items()}
         if not any((found[MAIN] / file).exists() for file in (MANIFEST, WEIGHTS)):  # the run is not finished
             del found[MAIN]
     if not found:
         raise ListOpsError(f"repo: {name!r} holds no checkpoint; a right one is a folder that train.py wrote")
     return found
+
+
+def branches_of(repo_id: str) -> dict[str, str]:
+    """The commits of a repo's branches on the Hub: `step-{n}` in order, then `main`; others hold no checkpoint of ours.
+
+    Raises:
+        ListOpsError: there is no such repo, or the Hub cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    with explained(repo_id):
+        refs = persistently(lambda: HfApi().list_repo_refs(repo_id))
+    commits = {ref.name: ref.target_commit for ref in refs.branches}
+    steps = sorted(filter(is_step, commits), key=parse_step_revision)
+    return {branch: commits[branch] for branch in (*steps, MAIN)}
 
 
 def is_step(revision: str) -> bool:
