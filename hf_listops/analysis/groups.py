@@ -30,13 +30,25 @@ def check_pair(one: History, other: History) -> None:
             f"model: {one.name!r} and {other.name!r} are both {one.subject} with seed {one.config['seed']}; give each run "
             "once"
         )
-    steps = [{line["step"] for line in of.evaluations} for of in (one, other)]
-    apart = sorted(steps[0] ^ steps[1])
-    if apart:
+    _check_steps(one, other)
+
+
+def _check_steps(one: History, other: History) -> None:
+    steps = {of.name: {line["step"] for line in of.evaluations} for of in (one, other)}
+    apart = steps[one.name] ^ steps[other.name]
+    if not apart:
+        return
+    early, late = sorted((one, other), key=lambda of: max(steps[of.name]))
+    end = max(steps[early.name])
+    if early.stopped == "solved" and min(apart) > end:
         raise ListOpsError(
-            f"model: only one of {one.name!r} and {other.name!r} was evaluated at step {apart[0]}; the runs of {one.subject} "
-            "are to share their steps"
+            f"model: {early.name!r} stopped when it was solved, at step {end}, and {late.name!r} went on; the runs of "
+            f"{one.subject} are to share their steps: train them with --stop_when_solved false, or give one seed alone"
         )
+    raise ListOpsError(
+        f"model: only one of {one.name!r} and {other.name!r} was evaluated at step {min(apart)}; the runs of {one.subject} "
+        "are to share their steps"
+    )
 
 
 def differences(one: dict[str, Any], other: dict[str, Any], free: frozenset[str]) -> list[str]:

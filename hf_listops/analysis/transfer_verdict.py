@@ -3,18 +3,19 @@
 over 5 seeds, the ramp's final SUM exact match exceeds pure SUM's by more than 0.3 in at least 4, at a size where pure SUM
 stays below 0.1.
 
-The sizes are n_embd 48 and 32 with 2 layers, and any of them is enough. The ramp is the curriculum from MAX+MED to SUM
-without a variant; pure SUM stays below 0.1 if the final exact match of each of its seeds does. With more seeds than 5 the
-rule asks for four fifths of them.
+The sizes are n_embd 48 and 32 with 2 layers and one head, and any of them is enough. The ramp is the curriculum without a
+variant from MAX+MED to SUM, both modulo 10 and of depth 2, in which the share of SUM rises from 0 to 1 over more than one
+step: a switch is no slow move. Pure SUM stays below 0.1 if the final exact match of each of its seeds does. With more seeds
+than 5 the rule asks for four fifths of them.
 """
 
 from __future__ import annotations
 
 from hf_listops.analysis.pages import Verdict
-from hf_listops.analysis.transfer import Group, Transfer
-from hf_listops.language import Task
+from hf_listops.analysis.transfer import Group, Schedule, Transfer
 
-WIDTHS, LAYERS = (48, 32), 2
+WIDTHS, LAYERS, HEADS = (48, 32), 2, 1
+FIRST, LAST = "max-med-mod10-depth2", "sum-mod10-depth2"
 SEEDS, SHARE = 5, (4, 5)
 GAIN, BELOW = 0.3, 0.1
 
@@ -42,10 +43,18 @@ def _ramps(transfer: Transfer, width: int) -> list[Group]:
     return [
         group
         for group in transfer.groups
-        if [Task.from_name(name).mix for name in group.tasks] == ["MAX+MED", "SUM"]
-        and group.target == group.tasks[-1]
-        and (group.variant, group.n_embd, group.n_layer) == (None, width, LAYERS)
+        if (*group.tasks, group.target) == (FIRST, LAST, LAST)
+        and _is_slow(group.schedule)
+        and (group.variant, group.n_embd, group.n_layer, group.n_head) == (None, width, LAYERS, HEADS)
     ]
+
+
+def _is_slow(schedule: Schedule) -> bool:
+    """Whether the share of SUM takes more than one step from its last 0 to 1."""
+    points = list(zip(schedule.steps, schedule.shares["SUM"], strict=True))
+    starts = [step for step, share in points if share == 0]
+    ends = [step for step, share in points if share == 1 and starts and step >= starts[-1]]
+    return bool(ends) and ends[0] - starts[-1] > 1
 
 
 def _at_size(transfer: Transfer, group: Group) -> tuple[bool | None, str]:
