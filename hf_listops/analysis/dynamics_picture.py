@@ -10,10 +10,10 @@ import numpy as np
 from hf_listops.analysis.dynamics import Accuracies, Curve, Dynamics, Group
 from hf_listops.analysis.dynamics_snapshots import Snapshot
 from hf_listops.analysis.embeddings_measures import Family, Measure, Quantity
+from hf_listops.analysis.embeddings_parity import EVEN, ODD
 from hf_listops.hub.pictures import COLORS
 
 _GROUPS = ("#000000", "#AA4499", "#88CCEE", "#117733", "#DDCC77")  # none of an operation
-_EVEN, _ODD = "#0072B2", "#D55E00"  # told apart with colour blindness too
 _SHOWN = 6  # snapshots of a strip
 _MOST_LABELS = 30
 
@@ -34,7 +34,7 @@ def draw(dynamics: Dynamics) -> Any:
     mixed = [(group, label) for group, label in zip(groups, called, strict=True) if len(group.operations) > 1]
     width = max(13.5, 4.5 * (2 + len(mixed)))
     figure = Figure(figsize=(width, 4.9 + 4.7 * len(groups)), layout="constrained")
-    figure.suptitle(_title(dynamics), fontsize=10)
+    figure.suptitle(_title(dynamics), fontsize=10, parse_math=False)  # names are no formulas, here and below
     parts: Any = figure.subfigures(1 + len(groups), 1, height_ratios=[4.2, *[4.7] * len(groups)])
     panels = parts[0].subplots(1, 2 + len(mixed), squeeze=False)[0]
     colors = list(islice(cycle(_GROUPS), len(groups)))
@@ -43,7 +43,7 @@ def draw(dynamics: Dynamics) -> Any:
         _draw_curve(panels[1], group.alone(dynamics.operation).exact_match, color, label)
     _finish(panels[1], f"exact match on {dynamics.operation} alone", "mean ± one standard deviation; thin: each seed")
     panels[1].set_ylim(-0.02, 1.02)
-    panels[1].legend(fontsize=8, framealpha=0.6, loc="upper left")
+    _name_lines(panels[1], "upper left")
     for panel, (group, label) in zip(panels[2:], mixed, strict=True):
         _draw_operations(panel, group, label)
     for part, group, label in zip(parts[1:], groups, called, strict=True):
@@ -89,7 +89,12 @@ def _draw_losses(panel: Any, groups: tuple[Group, ...], called: list[str], color
     panel.axhline(0, color="0.6", linewidth=0.6)
     if not name:
         panel.plot([], [], color="0.4", linewidth=3, label="plateau of a seed (|: left, >: not left)")
-    panel.legend(fontsize=8, framealpha=0.6, loc="upper right")
+    _name_lines(panel, "upper right")
+
+
+def _name_lines(panel: Any, place: str) -> None:
+    for text in panel.legend(fontsize=8, framealpha=0.6, loc=place).get_texts():
+        text.set_parse_math(False)
 
 
 def _draw_operations(panel: Any, group: Group, label: str) -> None:
@@ -105,7 +110,7 @@ def _draw_operations(panel: Any, group: Group, label: str) -> None:
 
 
 def _finish(panel: Any, title: str, note: str) -> None:
-    panel.set_title(title, fontsize=10)
+    panel.set_title(title, fontsize=10, parse_math=False)
     panel.set_xlabel(f"step\n{note}", fontsize=8)
     panel.tick_params(labelsize=8)
     panel.locator_params(axis="x", nbins=6)
@@ -138,6 +143,7 @@ def _draw_strips(part: Any, group: Group, label: str) -> None:
     part.suptitle(
         f"{label}: number embeddings, correlation averaged over {_count(group)}, each snapshot rotated onto the next",
         fontsize=10,
+        parse_math=False,
     )
     for column, snapshot in enumerate(chosen):
         scores = np.array(snapshot.scores)
@@ -154,8 +160,8 @@ def _draw_strips(part: Any, group: Group, label: str) -> None:
         )
         above.set_title("\n".join(texts), fontsize=8)
         x, y = _axes(scores, pair)
-        below.scatter(x[::2], y[::2], c=_EVEN, s=110, linewidth=0, label="even")
-        below.scatter(x[1::2], y[1::2], c=_ODD, marker="s", s=95, linewidth=0, label="odd")
+        below.scatter(x[::2], y[::2], c=EVEN, s=110, linewidth=0, label="even")
+        below.scatter(x[1::2], y[1::2], c=ODD, marker="s", s=95, linewidth=0, label="odd")
         _annotate(below, x, y, by_value=False)
         below.set_title(_text("parity, best pair of PCs", found(snapshot, "parity accuracy", "pair")), fontsize=8)
     _finish_strip(panels[0], "axes 1 and 2\nby value, joined in order")

@@ -6,11 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_listops.analysis.outputs import plain_numbers, save_picture
-from hf_listops.analysis.pages import Sections, refresh, verdict_table
+from hf_listops.analysis.pages import Sections, verdict_table, write_result
 from hf_listops.analysis.transfer import REACHED, Curve, Group, Transfer
 from hf_listops.analysis.transfer_verdict import verdict
-from hf_listops.data.files import write_atomically
 from hf_listops.hub.pictures import COLORS
 from hf_listops.language import Task
 
@@ -26,12 +24,9 @@ def write_report(transfer: Transfer, out: Path) -> list[Path]:
     Raises:
         ListOpsError: the page asks for an unknown section.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    numbers = plain_numbers(transfer)
-    paths = save_picture(_draw(transfer), out / "transfer", numbers)
-    write_atomically(out / "transfer.json", numbers)
-    write_atomically(out / "transfer.md", markdown(transfer))
-    return [*paths, out / "transfer.json", out / "transfer.md", *refresh(out, sections(transfer))]
+    return write_result(
+        out, "transfer", transfer, {"transfer": _draw(transfer)}, markdown(transfer), sections(transfer)
+    )
 
 
 def sections(transfer: Transfer) -> Sections:
@@ -147,7 +142,7 @@ def _draw_schedule(strip: Any, group: Group) -> None:
                     linewidth=0)  # fmt: skip
     strip.set(xlim=(0, group.max_steps), ylim=(0, 1), yticks=[])
     strip.set_xticks([])
-    strip.set_title(f"{group.name}\n{group.size}", fontsize=9)
+    strip.set_title(f"{group.name}\n{group.size}", fontsize=9, parse_math=False)  # a name is no formula
 
 
 def _draw_accuracy(panel: Any, group: Group, pure: Group | None) -> None:

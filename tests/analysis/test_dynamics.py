@@ -1,6 +1,7 @@
 """Curves against the metrics themselves, plateaus and rotations that were planted, every branch of the verdict."""
 
 import dataclasses
+import io
 import json
 import shutil
 import statistics
@@ -345,6 +346,14 @@ def test_the_picture_shows_the_numbers(followed: Dynamics) -> None:
     np.testing.assert_allclose(
         strips[1].collections[0].get_offsets(), np.array(followed.groups[1].snapshots[1].scores)[:, :2]
     )
+
+
+def test_a_name_is_no_formula(followed: Dynamics) -> None:
+    names = [r"$\frac$ $x_1$", r"$\sqrt$"]
+    groups = [dataclasses.replace(of, name=name, variant="v") for of, name in zip(followed.groups, names, strict=True)]
+    svg = io.StringIO()
+    draw(dataclasses.replace(followed, groups=tuple(groups))).savefig(svg, format="svg")
+    assert svg.getvalue().count(names[0]) >= 3  # above the picture, above its strip, and of its lines
 
 
 def test_snapshots_shown_are_log_spaced() -> None:

@@ -1,5 +1,6 @@
 """Synthetic runs whose gains and forgetting are known; small real ones by folder and by name on an embedded Hub."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -44,6 +45,7 @@ def run(
     task: str = SUM,
     steps: tuple[int, ...] = STEPS,
     values: dict[str, list[float]] | None = None,
+    stopped: str = "budget",
     **fields: Any,
 ) -> History:
     """A finished run of `knots`, or of `task`; what `values` leaves out grows from 0 to its final exact match."""
@@ -56,14 +58,17 @@ def run(
     for place, step in enumerate(steps):
         grown = dict.fromkeys(names, final * place / (len(steps) - 1))
         lines.append({"step": step, "exact_match": grown | {k: v[place] for k, v in (values or {}).items()}})
-    lines.append({"step": steps[-1], "final": {name: {"test": {"exact_match": 0.0}} for name in names}})
+    finals = {name: {"test": {"exact_match": 0.0}} for name in names}
+    lines.append({"step": steps[-1], "final": finals, "stopped": stopped})
     lines[-1]["final"][config.tasks[-1].name]["test"]["exact_match"] = final
     return History(f"{config.run_name}-{final}", config.to_dict(), lines, {})
 
 
-def pairs(gains: list[float], pure: list[float], **fields: Any) -> list[History]:
-    """Ramps and pure runs of as many seeds as there are gains, and of as many as there are pure accuracies."""
-    ramps = [run(seed, round(gain + 0.05, 7), ramp(), **fields) for seed, gain in enumerate(gains)]
+def pairs(
+    gains: list[float], pure: list[float], knots: list[dict[str, Any]] | None = None, **fields: Any
+) -> list[History]:
+    """Curricula and pure runs of as many seeds as there are gains, and of as many as there are pure accuracies."""
+    ramps = [run(seed, round(gain + 0.05, 7), knots or ramp(), **fields) for seed, gain in enumerate(gains)]
     return [*ramps, *(run(seed, of, **fields) for seed, of in enumerate(pure))]
 
 
@@ -205,6 +210,8 @@ def test_a_schedule_by_hand() -> None:
 
 
 GOOD = [0.5, 0.4, 0.6, 0.31, 0.0]
+SUM26 = "sum-mod26-depth2"
+MIXED = [{"step": 0, "mix": {MAX_MED: 1, SUM: 1}}, {"step": 200, "mix": {MAX_MED: 0, SUM: 1}}]
 
 
 @pytest.mark.parametrize(
@@ -237,11 +244,18 @@ GOOD = [0.5, 0.4, 0.6, 0.31, 0.0]
         (pairs(GOOD, [0.05] * 5, n_embd=16), "not yet run", "n_embd 48: no run of the ramp; n_embd 32: no run"),
         (pairs(GOOD, [0.05] * 5, n_layer=3), "not yet run", "n_embd 48: no run of the ramp"),
         (pairs(GOOD, [0.05] * 5, variant="ramp0"), "not yet run", "n_embd 48: no run of the ramp"),
-        (
-            [run(s, 0.9, ramp(first="max-min-mod10-depth2")) for s in range(5)] + [run(s, 0.0) for s in range(5)],
-            "not yet run",
-            "n_embd 48: no run of the ramp",
-        ),
+        (pairs(GOOD, [0.05] * 5, n_head=2), "not yet run", "n_embd 48: no run of the ramp"),
+        (pairs(GOOD, [0.05] * 5, ramp(first="max-min-mod10-depth2")), "not yet run", "n_embd 48: no run of the ramp"),
+        (pairs(GOOD, [0.05] * 5, ramp(first="max-med-mod10-depth3")), "not yet run", "n_embd 48: no run of the ramp"),
+        (pairs(GOOD, [0.05] * 5, ramp(first="max-med-mod26-depth2", last=SUM26), task=SUM26), "not yet run",
+         "n_embd 48: no run of the ramp"),
+        # The share of SUM is to rise over more than one step, from 0 to 1.
+        (pairs(GOOD, [0.05] * 5, KNOTS["switch"]), "not yet run", "n_embd 48: no run of the ramp"),
+        (pairs(GOOD, [0.05] * 5, KNOTS["one step"]), "not yet run", "n_embd 48: no run of the ramp"),
+        (pairs(GOOD, [0.05] * 5, ramp(300, 500)), "not yet run", "n_embd 48: no run of the ramp"),
+        (pairs(GOOD, [0.05] * 5, MIXED), "not yet run", "n_embd 48: no run of the ramp"),
+        (pairs(GOOD, [0.05] * 5, ramp(198, 200)), "reproduced", "0.3 above pure SUM in 4 of 5 seeds"),
+        (pairs(GOOD, [0.05] * 5, KNOTS["whole"]), "reproduced", "0.3 above pure SUM in 4 of 5 seeds"),
     ],
 )  # fmt: skip
 def test_verdict(histories: list[History], expected: str, says: str) -> None:
@@ -255,6 +269,13 @@ def test_a_pure_seed_without_a_ramp_counts_too() -> None:
     found = verdict(transfer(pairs(GOOD, [0.05] * 5 + [0.2])))
     assert found.verdict == "not yet run"
     assert "pure SUM below 0.1 in 5 of 6 (at most 0.200)" in found.because
+
+
+def test_a_name_is_no_formula(tmp_path: Path) -> None:
+    found = transfer(pairs([0.5], [0.05]))
+    group = dataclasses.replace(found.groups[0], name=r"$\frac$ $x_1$")
+    write_report(Transfer((group,)), tmp_path)
+    assert r"$\frac$ $x_1$" in (tmp_path / "transfer.svg").read_text()
 
 
 def test_numbers_read_back_make_the_same_page(tmp_path: Path) -> None:
@@ -284,6 +305,10 @@ def test_a_page_is_made_anew(tmp_path: Path) -> None:
     assert not re.findall(r"\d[\d,]*\.\d+|\d+ %|\d{3,}", re.sub(r"```.*?```", "", prose(page), flags=re.DOTALL))
 
 
+EARLY: dict[str, Any] = {"max_steps": 400, "stop_when_solved": True}
+SOLVED = run(1, 1.0, ramp(), steps=(0, 100, 200), stopped="solved", **EARLY)
+
+
 @pytest.mark.parametrize(
     ("histories", "says"),
     [
@@ -296,6 +321,14 @@ def test_a_page_is_made_anew(tmp_path: Path) -> None:
             [run(0, 0.5, ramp()), run(1, 0.5, ramp(), steps=(0, 100, 200), max_steps=400)],
             "only one of .* was evaluated at step 300; the runs of max-med-to-sum are to share",
         ),
+        (
+            [run(0, 0.5, ramp(), **EARLY), SOLVED],
+            "model: '.*-s1-1.0' stopped when it was solved, at step 200, and '.*-s0-0.5' went on; .* of max-med-to-sum are "
+            "to share their steps: train them with --stop_when_solved false, or give one",
+        ),
+        ([SOLVED, run(0, 1.0, ramp(), steps=(0, 100), stopped="solved", **EARLY)], "'.*-s0-1.0' stopped .* at step 100, and"),
+        # Not the reason.
+        ([run(0, 0.5, ramp(), steps=(0, 50, 300, 400), **EARLY), SOLVED], "only one of .* was evaluated at step 50"),
         (
             [run(0, 0.5, [{"step": 0, "mix": {MAX_MED: 1}}, {"step": 9, "mix": {MAX_MED: 1, SUM: 1}}])],
             "ends in max-med-mod10-depth2 and sum-mod10-depth2; one that transfers to a task ends in that task alone",
