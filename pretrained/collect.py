@@ -1,7 +1,7 @@
 """Takes finished runs into the pretrained suite: `python pretrained/collect.py RUN_FOLDER… [--with_steps]`.
 
-Copies each run's folder without the state to resume from (its training steps only where asked), keeps its card in
-`model_cards/`, and makes the table in `pretrained/README.md` anew from all that is there.
+Copies each run's folder without the state to resume from, keeps its card in `model_cards/`, and makes the table in
+`pretrained/README.md` anew from all that is there. A run that kept training steps needs `--with_steps`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,21 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hf_listops.analysis.pages import refresh
+from hf_listops.data.files import write_atomically
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.manifest import MANIFEST, read_manifest
+from hf_listops.hub.names import step_revision
+from hf_listops.hub.publishing import MAIN, revisions_of
 from hf_listops.hub.run_folder import RUN, finished_line, read_metrics
 from hf_listops.language import Task
 from hf_listops.reporting import reporting_errors
 from hf_listops.sweep.grid import read_sweep
 from hf_listops.training.config import RunConfig, read_recipe
+from hf_listops.training.schedule import keeps_checkpoint
 
 SUITE = Path(__file__).parent
 CARDS = SUITE.parent / "model_cards"
@@ -32,23 +37,38 @@ HEAD = (
 
 
 def collect(run: Path, with_steps: bool) -> Path:
-    """Copies one finished run into the suite; returns its folder there.
+    """Copies one finished run into the suite, whole or not at all; returns its folder there.
 
     Raises:
-        ListOpsError: the run is not finished, or differs from its manifest.
+        ListOpsError: the run is not finished or in the suite already, a checkpoint differs from its manifest, or a step that
+            the run kept is not there or not asked for.
     """
-    if finished_line(run) is None:
+    last = finished_line(run)
+    if last is None:
         raise ListOpsError(f"run: {str(run)!r} is not finished; a right one is a folder that train.py has finished")
-    files = read_manifest(run)["files"]
-    target = SUITE / str(RunConfig(**read_recipe(run / RUN)).run_name)
+    config = RunConfig(**read_recipe(run / RUN))
+    target = SUITE / str(config.run_name)
     if target.exists():
         raise ListOpsError(f"run: {target.name!r} is in the suite already; remove {str(target)!r} to take another")
-    for name in (*files, MANIFEST):
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(run / name, target / name)
-    for step in sorted((run / "steps").glob("step-*")) if with_steps else ():
-        shutil.copytree(step, target / "steps" / step.name)
-    shutil.copyfile(target / "README.md", CARDS / f"{target.name}.md")
+    revisions = revisions_of(run) if with_steps else {MAIN: run}
+    kept = [step_revision(step) for step in range(last["step"] + 1) if keeps_checkpoint(config.save_steps, step)]
+    missing = [revision for revision in kept if revision not in revisions]
+    if missing and not with_steps:
+        raise ListOpsError(
+            f"with_steps: {str(run)!r} kept {', '.join(missing)}, and 'hf-listops hub verify' misses them in a copy "
+            "without; set --with_steps"
+        )
+    if missing:
+        raise ListOpsError(f"run: {str(run)!r} kept {', '.join(missing)}, which is missing or holds no {MANIFEST}")
+    with TemporaryDirectory(dir=SUITE, prefix=".collecting-") as scratch:
+        copy = Path(scratch) / target.name
+        for checkpoint in revisions.values():
+            to = copy / checkpoint.relative_to(run)
+            for name in (*read_manifest(checkpoint)["files"], MANIFEST):
+                (to / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(checkpoint / name, to / name)
+        write_atomically(CARDS / f"{target.name}.md", (copy / "README.md").read_bytes())
+        copy.rename(target)
     return target
 
 
@@ -88,12 +108,14 @@ def makers() -> dict[str, str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", nargs="*", type=Path, help="folder of a finished run; none to make the table anew")
-    parser.add_argument("--with_steps", action="store_true", help="keep the training steps too")
+    parser.add_argument("--with_steps", action="store_true", help="take the training steps that the runs kept")
     args = parser.parse_args(arguments)
     with reporting_errors():
-        for run in args.run:
-            collect(run, args.with_steps)
-        refresh(SUITE, {"models": lambda: table(makers())})
+        try:
+            for run in args.run:
+                collect(run, args.with_steps)
+        finally:  # the runs before one that is refused are in the suite
+            refresh(SUITE, {"models": lambda: table(makers())})
     return 0
 
 

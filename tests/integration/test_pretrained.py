@@ -8,13 +8,16 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 from conftest import ROOT
+from hub_client import edit_manifest, flip_a_bit
 
 from hf_listops.analysis.pages import refreshed
 from hf_listops.hub.manifest import MANIFEST
 from hf_listops.hub.run_folder import read_config
 from hf_listops.hub.verification import all_revisions, family_problems, file_problems
 
+RUN_NAME = "sum-mod10-depth2-d8-l2-h1-s0"
 MODELS = sorted(path.parent for path in (ROOT / "pretrained").glob(f"*/{MANIFEST}"))
 
 
@@ -58,35 +61,85 @@ def test_the_table_is_made_from_the_models(collect: ModuleType) -> None:
     assert {path.stem for path in (ROOT / "model_cards").glob("*.md")} == {"template", *(of.name for of in MODELS)}
 
 
-def test_a_run_is_collected(
-    collect: ModuleType,
-    tiny_run: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    suite, cards = tmp_path / "pretrained", tmp_path / "model_cards"
-    suite.mkdir()
+@pytest.fixture
+def suite(collect: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty suite, with its cards beside it."""
+    made, cards = tmp_path / "pretrained", tmp_path / "model_cards"
+    made.mkdir()
     cards.mkdir()
-    monkeypatch.setattr(collect, "SUITE", suite)
+    monkeypatch.setattr(collect, "SUITE", made)
     monkeypatch.setattr(collect, "CARDS", cards)
-    (suite / "README.md").write_text("<!-- models -->\n<!-- /models -->\n")
-    assert collect.main([str(tiny_run), "--with_steps"]) == 0
+    (made / "README.md").write_text("<!-- models -->\n<!-- /models -->\n")
+    return made
+
+
+def refused(collect: ModuleType, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """What the command says when it takes a run not."""
+    with pytest.raises(SystemExit) as ended:
+        collect.main([str(argument) for argument in arguments])
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+def copy_of(run: Path, to: Path, *left_out: str) -> Path:
+    shutil.copytree(run, to, ignore=shutil.ignore_patterns("state", *left_out))
+    return to
+
+
+def test_a_run_is_collected(
+    collect: ModuleType, suite: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_of(tiny_run, tmp_path / "run")
+    (run / "steps" / "step-1" / "notes.txt").write_text("in no manifest")
+    assert collect.main([str(run), "--with_steps"]) == 0
     (folder,) = (path.parent for path in suite.glob(f"*/{MANIFEST}"))
-    assert folder.name == "sum-mod10-depth2-d8-l2-h1-s0"
-    assert {path.name for path in (folder / "steps").iterdir()} == {
-        path.name for path in (tiny_run / "steps").iterdir()
-    }
-    assert not (folder / "state").exists()
-    assert (cards / f"{folder.name}.md").is_file()
-    assert f"| `{folder.name}` | 2,160 |" in (suite / "README.md").read_text()
-    with pytest.raises(SystemExit) as again:
-        collect.main([str(tiny_run)])
-    assert again.value.code == 2
-    assert "is in the suite already" in capsys.readouterr().err
-    shutil.rmtree(folder)
-    unfinished = shutil.copytree(tiny_run, tmp_path / "unfinished", ignore=shutil.ignore_patterns(MANIFEST))
-    with pytest.raises(SystemExit):
-        collect.main([str(unfinished)])
-    assert "is not finished" in capsys.readouterr().err
-    assert not folder.exists()
+    assert folder.name == RUN_NAME
+    revisions = all_revisions(str(folder))
+    assert list(revisions) == list(all_revisions(str(tiny_run)))
+    assert [file_problems(str(folder), revision, of) for revision, of in revisions.items()] == [[]] * 6
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"steps", ".eval_results"}
+    assert (suite.parent / "model_cards" / f"{RUN_NAME}.md").read_text() == (folder / "README.md").read_text()
+    assert f"| `{RUN_NAME}` | 2,160 |" in (suite / "README.md").read_text()
+    assert sorted(path.name for path in suite.iterdir()) == ["README.md", RUN_NAME]
+    assert "is in the suite already" in refused(collect, capsys, tiny_run)
+
+
+def test_a_run_that_kept_no_steps_is_collected(
+    collect: ModuleType, suite: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    run = copy_of(tiny_run, tmp_path / "run", "steps")
+    (run / "run.yaml").write_text(yaml.safe_dump(read_config(run) | {"save_steps": [0]}))
+    edit_manifest(run)
+    assert collect.main([str(run)]) == 0
+    assert list(all_revisions(str(suite / RUN_NAME))) == ["main"]
+
+
+def test_the_runs_before_a_wrong_one_are_collected(
+    collect: ModuleType, suite: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unfinished = copy_of(tiny_run, tmp_path / "unfinished", MANIFEST)
+    assert "is not finished" in refused(collect, capsys, tiny_run, unfinished, "--with_steps")
+    assert f"| `{RUN_NAME}` | 2,160 |" in (suite / "README.md").read_text()
+
+
+def test_a_run_whose_parts_are_not_right_is_not_collected(
+    collect: ModuleType, suite: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is a part of it: nothing in the suite changes."""
+    changed = copy_of(tiny_run, tmp_path / "changed")
+    flip_a_bit(changed / "steps" / "step-60" / "model.safetensors")
+    bare = copy_of(tiny_run, tmp_path / "bare")
+    (bare / "steps" / "step-4" / MANIFEST).unlink()
+    for run, says in (
+        (changed, "step-60/model.safetensors' is missing or differs from manifest.json"),
+        (bare, "kept step-4, which is missing or holds no manifest.json"),
+        (copy_of(tiny_run, tmp_path / "gone", "step-2"), "kept step-2, which is missing"),
+    ):
+        assert says in refused(collect, capsys, run, "--with_steps")
+        assert [path.name for path in suite.iterdir()] == ["README.md"]
+    assert (
+        "kept step-0, step-1, step-2, step-4, step-60, and 'hf-listops hub verify' misses them in a copy"
+        in refused(collect, capsys, tiny_run)
+    )
+    assert [path.name for path in suite.iterdir()] == ["README.md"]
+    assert not any((suite.parent / "model_cards").iterdir())
