@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from hf_listops.analysis.embeddings_measures import Measure, measure, spectrum
 from hf_listops.analysis.inside import Subject, alone_rows, check_share, group_name, load_subjects
@@ -83,7 +84,7 @@ def analyze(
     groups: dict[str, list[tuple[Subject, float | None]]] = defaultdict(list)
     left_out: Counter[str] = Counter()
     best = 0.0
-    for subject in subjects:
+    for subject in tqdm(subjects, desc="testing", unit="model", disable=None):
         if not subject.operations and above == 0:
             groups[f"unknown mod {subject.checkpoint.task.modulus}"].append((subject, None))
         for operation in subject.operations:
@@ -107,7 +108,7 @@ def analyze(
             draws,
             exact_match=[solved for _, solved in members if solved is not None],
         )
-        for group, members in groups.items()
+        for group, members in tqdm(groups.items(), desc="against chance", unit="group", disable=None)
     ]
     return Embeddings(permutations, draws, above, tuple(found), dict(left_out))
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from tqdm import tqdm
+
 from hf_listops.analysis.history import check_named_once, check_run_name
 from hf_listops.data.build import EVALUATION_ROWS, count_expressions, distinct
 from hf_listops.data.files import sha256_of
@@ -56,7 +58,7 @@ def load_subjects(names: Sequence[str]) -> list[Subject]:
     check_named_once(names)
     weights: dict[str, str] = {}
     subjects = []
-    for name in names:
+    for name in tqdm(names, desc="loading", unit="model", disable=None):  # shown on a terminal only
         folder = local_folder(name, patterns=(*FILES, RUN, METRICS))
         subjects.append(_load(name, folder))
         if (folder / WEIGHTS).is_file():

@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from tqdm import tqdm
 
 from hf_listops.analysis.inside import (
     Subject,
@@ -153,7 +154,9 @@ def analyze(
     subjects = load_subjects(names)
     for subject in subjects:
         if operation not in subject.operations:
-            known = ", ".join(subject.operations) or 'what its folder does not say ("listops_task" in config.json would)'
+            known = (
+                ", ".join(subject.operations) or 'what its folder does not say ("listops_task" in config.json would)'
+            )
             raise ListOpsError(f"operation: {subject.name!r} never saw {operation!r}; it was trained on {known}")
     solved = [accuracy(of.checkpoint.model, alone_rows(of, operation, rows)).exact_match for of in subjects]
     if max(solved) < above:
@@ -163,7 +166,8 @@ def analyze(
     left_out = Counter(_group(of, operation) for of, share in zip(subjects, solved, strict=True) if share < above)
     kept = [of for of, share in zip(subjects, solved, strict=True) if share >= above]
     _check_groups(kept, operation)
-    return compare([reliance(subject, operation, rows) for subject in kept], above, left_out)
+    measured = [reliance(of, operation, rows) for of in tqdm(kept, desc="ablating", unit="model", disable=None)]
+    return compare(measured, above, left_out)
 
 
 def _group(subject: Subject, operation: str) -> str:
