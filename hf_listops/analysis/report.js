@@ -9,7 +9,7 @@
   const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
   const PATTERNS = ["", "7 4", "2 3", "7 3 2 3", "12 4", "12 3 2 3"]; // the same for the switches
   const SHADES = ["#1b1f24", "#6e7781", "#a0561b", "#3b6ea5"];
-  const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+  const CONFIG = { responsive: true, displaylogo: false, typesetMath: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
 
   // Plotly takes names for markup; entities it shows as what they stand for.
   const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -133,7 +133,7 @@
     at("key").hidden = at("color").value !== "parity";
     at("step-text").textContent = stepText(step);
     at("step").setAttribute("aria-valuetext", stepText(step));
-    at("parity-text").textContent =
+    at("parity-text").textContent = !parity ? "There is one component, too few to tell odd from even by." :
       `In all ${parity.components.length} components together, a linear classifier tells odd from even for ` +
       `${share(parity.value)} of held-out numbers. Chance: ${share(parity.shuffled)} with the numbers shuffled ` +
       `(p ${short(parity.p_shuffled)}), ${share(parity.random)} at random initialisation (p ${short(parity.p_random)}).`;
@@ -151,8 +151,9 @@
 
   // Steps at even distances, as on the slider.
   function drawParity(snapshots, place) {
-    at("parity-figure").hidden = snapshots.length === 1;
-    if (snapshots.length === 1) return;
+    const measured = snapshots.length > 1 && snapshots.every((each) => each.parity);
+    at("parity-figure").hidden = !measured;
+    if (!measured) return;
     const x = snapshots.map((_, each) => each), of = snapshots.map((each) => each.parity);
     const hover = of.map((each, k) => `step ${stepText(snapshots[k].step)}: ${each.value.toFixed(2)}, p ${short(each.p_shuffled)}`);
     const every = Math.ceil(x.length / (at("parity").clientWidth / 55)), ticks = x.filter((each) => each % every === 0);

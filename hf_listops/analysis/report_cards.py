@@ -8,14 +8,14 @@ from typing import Any
 
 from hf_listops.data.remote import local_folder
 
-_HEAD = re.compile(r"^\ufeff?\s*---[ \t]*\r?\n.*?^---[ \t]*$", re.DOTALL | re.MULTILINE)
+_HEAD = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n.*?^---[ \t]*$", re.DOTALL | re.MULTILINE)
 _BELOW = 3  # a card's first heading stands below those of the page
 
 
 def read_card(name: str) -> str | None:
     """The card of `FOLDER` or `NAMESPACE/REPO[@REVISION]` without its YAML head; None if there is none."""
     path = local_folder(name, patterns=("README.md",)) / "README.md"
-    return _HEAD.sub("", path.read_text(errors="replace")) if path.is_file() else None
+    return _HEAD.sub("", path.read_text(errors="replace"), count=1) if path.is_file() else None
 
 
 def card_html(markdown: str) -> str:

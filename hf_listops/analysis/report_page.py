@@ -9,16 +9,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from hf_listops.analysis import embeddings_report, reliance_report
+from hf_listops.analysis import dynamics_picture, dynamics_report, embeddings_report, reliance_report, transfer_report
 from hf_listops.analysis.outputs import plain_numbers
-from hf_listops.analysis.report import Model, Report, analyze, finished_run
+from hf_listops.analysis.report import Report, analyze
 from hf_listops.analysis.report_cards import card_html, read_card
+from hf_listops.analysis.report_models import Model
+from hf_listops.data.build import EVALUATION_ROWS
 from hf_listops.data.files import write_atomically
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.pictures import COLORS, curriculum_picture
@@ -35,7 +37,9 @@ class Extras:
     curriculum: str | None
 
 
-def make_report(names: Sequence[str], out: Path, rows: int = 1000, permutations: int = 1999, draws: int = 199) -> Path:
+def make_report(
+    names: Sequence[str], out: Path, rows: int = EVALUATION_ROWS, permutations: int = 1999, draws: int = 199
+) -> Path:
     """Writes `out/report.html` and returns its path.
 
     Args:
@@ -82,8 +86,7 @@ def page(report: Report, extras: dict[str, Extras]) -> str:
         report=report,
         extras=extras,
         columns=_columns(report),
-        embeddings=_figures(embeddings_report, report.embeddings),
-        reliance=None if report.reliance is None else _figures(reliance_report, report.reliance),
+        shown=_figures(report),
         data=json.dumps(data).replace("<", "\\u003c"),  # so that no text in it ends the block
         style=(_HERE / "report.css").read_text(),
         scripts=scripts,
@@ -99,21 +102,38 @@ class Figures:
     tables: str
 
 
-def _figures(kind: Any, result: Any) -> Figures:
-    """What the report of one analysis writes into its folder."""
-    with TemporaryDirectory() as folder:
-        paths = kind.write_report(result, Path(folder))
-        pictures = [_data_uri("svg+xml", path.read_bytes()) for path in paths if path.suffix == ".svg"]
-        tables = [card_html(path.read_text()) for path in paths if path.suffix == ".md"]
-    return Figures(tuple(pictures), "".join(tables))
+def _figures(report: Report) -> dict[str, Figures]:
+    """What each analysis draws and tabulates, by its name; nothing of one that could not be made."""
+    embeddings = report.embeddings
+    pictures = tuple(_picture(embeddings_report._draw, group) for group in embeddings.groups)
+    shown = {"embeddings": Figures(pictures, card_html("\n".join(embeddings_report.measure_table(embeddings))))}
+    reports: dict[str, tuple[Any, Callable[[Any], Any], Callable[[Any], str]]] = {
+        "dynamics": (report.dynamics, dynamics_picture.draw, dynamics_report.markdown),
+        "transfer": (report.transfer, transfer_report._draw, transfer_report.markdown),
+        "reliance": (report.reliance, reliance_report._draw, reliance_report.markdown),
+    }
+    for name, (result, draw, markdown) in reports.items():
+        if result is not None:
+            shown[name] = Figures((_picture(draw, result),), card_html(markdown(result)))
+    return shown
+
+
+def _picture(draw: Callable[[Any], Any], result: Any) -> str:
+    """A Matplotlib figure as a data URI. Names in it are no formulas, whatever dollars they hold."""
+    import matplotlib
+
+    file = BytesIO()
+    with matplotlib.rc_context({"text.parse_math": False, "svg.hashsalt": "hf_listops"}):
+        draw(result).savefig(file, format="svg", metadata={"Date": None})
+    return _data_uri("svg+xml", file.getvalue())
 
 
 def _extras(model: Model) -> Extras:
     card = read_card(model.name)
-    history = finished_run(model.name)
     picture = None
-    if history is not None and history.config["curriculum"]:
-        picture = _data_uri("png", curriculum_picture(history.config, max(history.revisions)))
+    if model.curriculum and model.steps:
+        config = {"curriculum": [asdict(knot) for knot in model.curriculum]}
+        picture = _data_uri("png", curriculum_picture(config, model.steps))
     return Extras(None if card is None else card_html(card), picture)
 
 
