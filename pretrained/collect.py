@@ -1,7 +1,8 @@
 """Takes finished runs into the pretrained suite: `python pretrained/collect.py RUN_FOLDER… [--with_steps]`.
 
-Copies each run's folder without the state to resume from, keeps its card in `model_cards/`, and makes the table in
-`pretrained/README.md` anew from all that is there. A run that kept training steps needs `--with_steps`.
+Copies each run's folder without the state to resume from, makes its card as today's code does, keeps that in `model_cards/`
+too, and makes the table in `pretrained/README.md` anew from all that is there. Without `--with_steps` a run is taken as one
+that kept its final state only: the config says so, and nothing else of it changes.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hf_listops.analysis.pages import refresh
-from hf_listops.data.files import write_atomically
+from hf_listops.data.files import sha256_of, write_atomically
 from hf_listops.errors import ListOpsError
-from hf_listops.hub.manifest import MANIFEST, read_manifest
-from hf_listops.hub.names import step_revision
+from hf_listops.hub.card import card_files
+from hf_listops.hub.manifest import MANIFEST, manifest_text, read_manifest
+from hf_listops.hub.names import DEFAULT_NAMESPACE, model_repo, step_revision
 from hf_listops.hub.publishing import MAIN, revisions_of
-from hf_listops.hub.run_folder import RUN, finished_line, read_metrics
+from hf_listops.hub.run_folder import RUN, finished_line, read_config, read_metrics
 from hf_listops.language import Task
 from hf_listops.reporting import reporting_errors
 from hf_listops.sweep.grid import read_sweep
@@ -41,7 +43,7 @@ def collect(run: Path, with_steps: bool) -> Path:
 
     Raises:
         ListOpsError: the run is not finished or in the suite already, a checkpoint differs from its manifest, or a step that
-            the run kept is not there or not asked for.
+            the run kept is not there.
     """
     last = finished_line(run)
     if last is None:
@@ -53,12 +55,7 @@ def collect(run: Path, with_steps: bool) -> Path:
     revisions = revisions_of(run) if with_steps else {MAIN: run}
     kept = [step_revision(step) for step in range(last["step"] + 1) if keeps_checkpoint(config.save_steps, step)]
     missing = [revision for revision in kept if revision not in revisions]
-    if missing and not with_steps:
-        raise ListOpsError(
-            f"with_steps: {str(run)!r} kept {', '.join(missing)}, and 'hf-listops hub verify' misses them in a copy "
-            "without; set --with_steps"
-        )
-    if missing:
+    if missing and with_steps:
         raise ListOpsError(f"run: {str(run)!r} kept {', '.join(missing)}, which is missing or holds no {MANIFEST}")
     with TemporaryDirectory(dir=SUITE, prefix=".collecting-") as scratch:
         copy = Path(scratch) / target.name
@@ -67,9 +64,24 @@ def collect(run: Path, with_steps: bool) -> Path:
             for name in (*read_manifest(checkpoint)["files"], MANIFEST):
                 (to / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(checkpoint / name, to / name)
+        _issue(copy, RunConfig(**config.to_dict() | {"save_steps": [0]}) if missing else config)
         write_atomically(CARDS / f"{target.name}.md", (copy / "README.md").read_bytes())
         copy.rename(target)
     return target
+
+
+def _issue(folder: Path, config: RunConfig) -> None:
+    """Writes the config, the card as today's code makes it, and the manifest of both; older code made other cards."""
+    manifest = read_manifest(folder)
+    (folder / RUN).write_text(config.to_yaml())
+    facts = {name: value for name, value in manifest.items() if name != "files"}
+    card = card_files(read_config(folder), read_metrics(folder), facts, model_repo(DEFAULT_NAMESPACE, config.run_name))
+    for name, content in card.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    manifest["files"] |= {name: sha256_of(folder / name) for name in (RUN, *card)}
+    manifest["files"] = dict(sorted(manifest["files"].items()))
+    (folder / MANIFEST).write_text(manifest_text(manifest))
 
 
 def table(recipes: dict[str, str]) -> list[str]:
