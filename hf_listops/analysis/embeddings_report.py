@@ -25,8 +25,8 @@ def write_report(embeddings: Embeddings, out: Path, *, parity_alone: bool = Fals
     """Writes a picture of each group (`embeddings-{group}`, or `parity-{group}` of parity alone), PNG and SVG,
     `embeddings.json` with every number in them, `embeddings.md` with the tables, and refreshes the README there. Returns
     the paths."""
-    draw = draw_parity if parity_alone else _draw
-    pictures = {picture_name(group, parity_alone): draw(group) for group in embeddings.groups}
+    picture = draw_parity if parity_alone else draw
+    pictures = {picture_name(group, parity_alone): picture(group) for group in embeddings.groups}
     table = "\n".join([*measure_table(embeddings, parity_alone=parity_alone), ""])
     return write_result(
         out, "embeddings", embeddings, pictures, table, sections(embeddings, parity_alone=parity_alone)
@@ -86,7 +86,7 @@ def _line(measure: Measure) -> str:
     )
 
 
-def _draw(group: Geometry) -> Any:
+def draw(group: Geometry) -> Any:
     """Above the correlations and the components coloured by value, below the frequencies and the same by parity."""
     from matplotlib.figure import Figure
 

@@ -17,7 +17,7 @@ def write_report(comparison: Comparison, out: Path) -> list[Path]:
     """Writes `reliance.png/.svg`, `reliance.json` with every number in them, and `reliance.md`, and refreshes the
     README there. Returns the paths."""
     return write_result(
-        out, "reliance", comparison, {"reliance": _draw(comparison)}, markdown(comparison), sections(comparison)
+        out, "reliance", comparison, {"reliance": draw(comparison)}, markdown(comparison), sections(comparison)
     )
 
 
@@ -76,7 +76,7 @@ def mean_text(mean: Mean) -> str:
     return f"{mean.value:.3f}" + ("" if mean.low is None else f" ({mean.low:.3f} … {mean.high:.3f})")
 
 
-def _draw(comparison: Comparison) -> Any:
+def draw(comparison: Comparison) -> Any:
     """Four panels, groups side by side: norms, exact match lost, loss added, and where the answer position looks."""
     from matplotlib.figure import Figure
 

@@ -105,12 +105,12 @@ class Figures:
 def _figures(report: Report) -> dict[str, Figures]:
     """What each analysis draws and tabulates, by its name; nothing of one that could not be made."""
     embeddings = report.embeddings
-    pictures = tuple(_picture(embeddings_report._draw, group) for group in embeddings.groups)
+    pictures = tuple(_picture(embeddings_report.draw, group) for group in embeddings.groups)
     shown = {"embeddings": Figures(pictures, card_html("\n".join(embeddings_report.measure_table(embeddings))))}
     reports: dict[str, tuple[Any, Callable[[Any], Any], Callable[[Any], str]]] = {
         "dynamics": (report.dynamics, dynamics_picture.draw, dynamics_report.markdown),
-        "transfer": (report.transfer, transfer_report._draw, transfer_report.markdown),
-        "reliance": (report.reliance, reliance_report._draw, reliance_report.markdown),
+        "transfer": (report.transfer, transfer_report.draw, transfer_report.markdown),
+        "reliance": (report.reliance, reliance_report.draw, reliance_report.markdown),
     }
     for name, (result, draw, markdown) in reports.items():
         if result is not None:

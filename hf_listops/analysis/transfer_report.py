@@ -25,7 +25,7 @@ def write_report(transfer: Transfer, out: Path) -> list[Path]:
         ListOpsError: the page asks for an unknown section.
     """
     return write_result(
-        out, "transfer", transfer, {"transfer": _draw(transfer)}, markdown(transfer), sections(transfer)
+        out, "transfer", transfer, {"transfer": draw(transfer)}, markdown(transfer), sections(transfer)
     )
 
 
@@ -109,7 +109,7 @@ def _joined(texts: Iterable[str]) -> str:
     return " ".join(texts)
 
 
-def _draw(transfer: Transfer) -> Any:
+def draw(transfer: Transfer) -> Any:
     """A panel a group, its schedule as a strip above."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
