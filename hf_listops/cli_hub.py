@@ -98,9 +98,11 @@ def _verify(args: argparse.Namespace) -> None:
             wrong += [f"{name} {of.revision}"] if of.problems else []
         if args.replay:
             done = replay(name, *args.replay)
-            same = "the same weights, bit for bit" if done.is_same else "other weights"
+            same = "the same weights, bit for bit" if done.apart == 0 else f"{done.apart:.1g} of the way apart, "
+            if done.apart:
+                same += "as another processor rounds" if done.is_right else "which are other weights"
             sys.stdout.write(f"{name} {done.start} to {done.end}: {done.steps} steps replayed, {same}\n")
-            wrong += [] if done.is_same else [f"{name} {done.end}"]
+            wrong += [] if done.is_right else [f"{name} {done.end}"]
     if wrong:
         raise ListOpsError(f"verify: {len(wrong)} revisions are not what they say: {', '.join(wrong)}")
 

@@ -3,6 +3,7 @@
 `python tests/sweep_kills.py 100 results/faults/records.json` does it 100 times and records what it saw.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -39,7 +40,8 @@ def kill_writers(path: Path, kills: int, seed: int) -> dict[str, Any]:
         for writer in writers:
             writer.start()
         time.sleep(rng.uniform(0.005, 0.12))
-        os.kill(writers[0].pid or 0, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it was done before the others had started
+            os.kill(writers[0].pid or 0, signal.SIGKILL)
         for writer in writers:
             writer.join()
         hashes = [record["hash"] for record in read_records(path)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import platform
 import subprocess
@@ -18,15 +19,26 @@ MANIFEST = "manifest.json"
 
 @functools.cache
 def provenance() -> dict[str, Any]:
-    """Which code runs: the package's version, its git commit where there is one, and the libraries' versions."""
+    """Which code runs, on what: the git commit where there is one, the libraries' versions, and the kind of processor."""
     libraries = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy")
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "processor": _processor()}
     for library in (*libraries, "hf_listops"):
         try:
             versions[library] = version(library)
         except PackageNotFoundError:
             versions[library] = "not installed"
     return {"commit": _commit(), "versions": versions}
+
+
+def _processor() -> str:
+    """The kind of processor by name and instruction sets: another one rounds otherwise."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().split("\n\n")[0].splitlines() if path.is_file() else []
+    facts = {field.strip(): value.strip() for field, _, value in (line.partition(":") for line in lines)}
+    if "flags" not in facts:
+        return platform.processor() or platform.machine()
+    flags = hashlib.sha256(" ".join(sorted(facts["flags"].split())).encode()).hexdigest()[:8]
+    return f"{facts.get('model name', platform.machine())}, flags {flags}"
 
 
 def _commit() -> str | None:

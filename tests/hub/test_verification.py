@@ -12,6 +12,7 @@ import pytest
 from hub_client import REPO, STEPS, Client, ClientError, client_of, command, edit_manifest, flip_a_bit, push, sentence
 
 from hf_listops.hub.card import card_files
+from hf_listops.hub.manifest import MANIFEST
 from hf_listops.hub.run_folder import read_config, read_metrics
 from hf_listops.hub.server.serving import Running, running
 
@@ -48,7 +49,7 @@ def replay(name: str, start: str, end: str) -> Any:
     from hf_listops.training.verification import replay
 
     done = replay(name, start, end, progress=False)
-    return done.steps, done.is_same
+    return done.steps, done.apart == 0, done.is_right
 
 
 def step(folder: Path, number: int) -> Path:
@@ -265,9 +266,9 @@ def test_a_revision_of_another_run(client: Client, tiny_run: Path, dataset: Path
 
 
 def test_replay(client: Client, published: str, tiny_run: Path, tmp_path: Path) -> None:
-    assert client(replay, str(tiny_run), "step-0", "step-4") == [4, True]
-    assert client(replay, published, "step-2", "step-4") == [2, True]
-    assert client(replay, published, "step-60", "main") == [60, True]
+    assert client(replay, str(tiny_run), "step-0", "step-4") == [4, True, True]
+    assert client(replay, published, "step-2", "step-4") == [2, True, True]
+    assert client(replay, published, "step-60", "main") == [60, True, True]
     code, out, error = client(command, "hub", "verify", str(tiny_run), "--replay", "step-1", "step-2")
     assert code == 0, error
     assert out.splitlines()[-1] == f"{tiny_run} step-1 to step-2: 1 steps replayed, the same weights, bit for bit"
@@ -277,8 +278,19 @@ def test_replay(client: Client, published: str, tiny_run: Path, tmp_path: Path) 
     flip_a_bit(step(run, 2) / "model.safetensors")
     edit_manifest(step(run, 2))
     assert client(verify, str(run))["step-2"] == [0, []]  # not evaluated there, so only a replay can see it
-    assert client(replay, str(run), "step-1", "step-2") == [1, False]
+    assert client(replay, str(run), "step-1", "step-2") == [1, False, False]
     assert f"not what they say: {run} step-2" in sentence(client, "hub", "verify", run, "--replay", "step-1", "step-2")
+    for folder in (step(run, number) for number in (1, 2)):  # as if another processor had made them
+        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest["versions"]["processor"] += " of another kind"
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+    assert client(replay, str(run), "step-1", "step-2") == [1, False, True]
+    code, out, error = client(command, "hub", "verify", str(run), "--replay", "step-1", "step-2")
+    assert code == 0, out + error
+    assert out.splitlines()[-1].endswith("of the way apart, as another processor rounds")
+    shutil.copy(step(run, 4) / "model.safetensors", step(run, 2) / "model.safetensors")
+    edit_manifest(step(run, 2))
+    assert client(replay, str(run), "step-1", "step-2") == [1, False, False]
     with pytest.raises(ClientError, match="replay: the weights of 'step-2' are not those that its state, or its seed"):
         client(replay, str(run), "step-2", "step-4")
     (step(run, 1) / "state.safetensors").unlink()
