@@ -300,7 +300,7 @@ def test_a_group_of_many_operations_has_a_short_name_and_any_name_is_drawn(made:
     report = _embeddings([replace(subject, operations=tuple(OPERATIONS), variant="init0.1")], 9, 2)
     assert [group.group for group in report.groups] == [f"mixed {', '.join(OPERATIONS)} mod 10, init0.1"]
     [group] = report.groups
-    figure = _picture(embeddings_report._draw, replace(group, group=rf"{'x' * 300} $\bad$"))
+    figure = _picture(embeddings_report.draw, replace(group, group=rf"{'x' * 300} $\bad$"))
     assert figure.startswith("data:image/svg+xml;base64,")
 
 
