@@ -10,6 +10,7 @@ from hf_listops.analysis.dynamics import Curve, Dynamics, Group
 from hf_listops.analysis.dynamics_picture import draw, found, labels
 from hf_listops.analysis.dynamics_snapshots import MEASURED, Snapshot
 from hf_listops.analysis.dynamics_verdict import verdict
+from hf_listops.analysis.outputs import as_written
 from hf_listops.analysis.pages import Sections, verdict_table, write_result
 
 _ROWS = 9  # of the table of curves: both ends and about every eighth of the run
@@ -23,6 +24,7 @@ def write_report(dynamics: Dynamics, out: Path) -> list[Path]:
     Raises:
         ListOpsError: the page asks for an unknown section.
     """
+    dynamics = as_written(dynamics)
     return write_result(
         out, "dynamics", dynamics, {"dynamics": draw(dynamics)}, markdown(dynamics), sections(dynamics)
     )

@@ -11,7 +11,7 @@ from hf_listops.analysis.embeddings import Embeddings, Geometry
 from hf_listops.analysis.embeddings_measures import Measure
 from hf_listops.analysis.embeddings_parity import color_by_parity, draw_parity, label_numbers, parity_text
 from hf_listops.analysis.embeddings_verdicts import verdicts
-from hf_listops.analysis.outputs import models_table
+from hf_listops.analysis.outputs import as_written, models_table
 from hf_listops.analysis.pages import Sections, verdict_table, write_result
 
 _PLANES = ((0, 1), (2, 3), (4, 5))
@@ -25,6 +25,7 @@ def write_report(embeddings: Embeddings, out: Path, *, parity_alone: bool = Fals
     """Writes a picture of each group (`embeddings-{group}`, or `parity-{group}` of parity alone), PNG and SVG,
     `embeddings.json` with every number in them, `embeddings.md` with the tables, and refreshes the README there. Returns
     the paths."""
+    embeddings = as_written(embeddings)
     picture = draw_parity if parity_alone else draw
     pictures = {picture_name(group, parity_alone): picture(group) for group in embeddings.groups}
     table = "\n".join([*measure_table(embeddings, parity_alone=parity_alone), ""])

@@ -31,6 +31,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def as_written(result: Result) -> Result:
+    """A result with its numbers as its JSON has them, so that a table shows the same from either."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(type(result)).validate_json(plain_numbers(result))
+
+
 def read_numbers(kind: type[Result], path: Path) -> Result:
     """The result that `plain_numbers` wrote, of a dataclass without infinite numbers.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hf_listops.analysis.outputs import models_table
+from hf_listops.analysis.outputs import as_written, models_table
 from hf_listops.analysis.pages import Sections, verdict_table, write_result
 from hf_listops.analysis.reliance import Comparison, Group, Mean
 from hf_listops.analysis.reliance_verdict import verdict
@@ -16,6 +16,7 @@ _COLORS = ("#0072B2", "#D55E00", "#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0
 def write_report(comparison: Comparison, out: Path) -> list[Path]:
     """Writes `reliance.png/.svg`, `reliance.json` with every number in them, and `reliance.md`, and refreshes the
     README there. Returns the paths."""
+    comparison = as_written(comparison)
     return write_result(
         out, "reliance", comparison, {"reliance": draw(comparison)}, markdown(comparison), sections(comparison)
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_listops.analysis.outputs import as_written
 from hf_listops.analysis.pages import Sections, verdict_table, write_result
 from hf_listops.analysis.transfer import REACHED, Curve, Group, Transfer
 from hf_listops.analysis.transfer_verdict import verdict
@@ -24,6 +25,7 @@ def write_report(transfer: Transfer, out: Path) -> list[Path]:
     Raises:
         ListOpsError: the page asks for an unknown section.
     """
+    transfer = as_written(transfer)
     return write_result(
         out, "transfer", transfer, {"transfer": draw(transfer)}, markdown(transfer), sections(transfer)
     )
