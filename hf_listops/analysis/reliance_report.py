@@ -84,7 +84,7 @@ def draw(comparison: Comparison) -> Any:
     groups = comparison.groups
     keys = list(dict.fromkeys(key for group in groups for key in group.means))
     width = max(10.0, 1.2 * sum(" looks at: " in key for key in keys))
-    figure = Figure(figsize=(width, 7.4), layout="constrained")
+    figure = Figure(figsize=(width, 7.2 + 0.2 * len(groups)), layout="constrained")
     grid = figure.add_gridspec(2, 3)
     titles = {
         ": norm": "norm of the output / of the stream",
@@ -102,7 +102,7 @@ def draw(comparison: Comparison) -> Any:
     _bars(below, groups, chosen, [key.replace(" looks at: ", "\n") for key in chosen],
           "attention of the position that predicts the answer, by role")  # fmt: skip
     below.legend(fontsize=8, framealpha=0.6)
-    title = "; ".join(_subject(comparison, group) for group in groups)
+    title = "\n".join(_subject(comparison, group) for group in groups)
     figure.suptitle(
         f"{title}\nblack: 95 % interval over the models of a group, cut where it leaves the frame", fontsize=9
     )
