@@ -74,6 +74,13 @@ def _record(args: argparse.Namespace) -> None:
     sys.stdout.write(f"{added} records added to {args.to}\n")
 
 
+def _show(paths: Sequence[Path], table: Path) -> None:
+    """What an analysis has written, and its tables."""
+    for path in paths:
+        sys.stdout.write(f"{path}\n")
+    sys.stdout.write(table.read_text())
+
+
 def _curves(args: argparse.Namespace) -> None:
     from hf_listops.analysis.curves import learning_curves
 
@@ -88,36 +95,30 @@ def _emergence(args: argparse.Namespace) -> None:
     recipe = Path("recipes") / f"{args.records.parent.name}.yaml"  # a recipe's name is that of its results
     is_sweep = recipe.is_file() and "\ngrids:" in recipe.read_text()
     planned = len(read_sweep(recipe).runs) if is_sweep else None
-    for path in write_results(args.records, args.out, planned, args.against):
-        sys.stdout.write(f"{path}\n")
-    sys.stdout.write((args.out / "emergence.md").read_text())
+    _show(write_results(args.records, args.out, planned, args.against), args.out / "emergence.md")
 
 
 def _embeddings(args: argparse.Namespace) -> None:
     from hf_listops.analysis.embeddings import analyze
     from hf_listops.analysis.embeddings_report import write_report
 
-    for path in write_report(analyze(args.model, args.above), args.out, parity_alone=args.parity):
-        sys.stdout.write(f"{path}\n")
-    sys.stdout.write((args.out / "embeddings.md").read_text())
+    _show(
+        write_report(analyze(args.model, args.above), args.out, parity_alone=args.parity), args.out / "embeddings.md"
+    )
 
 
 def _reliance(args: argparse.Namespace) -> None:
     from hf_listops.analysis.reliance import analyze
     from hf_listops.analysis.reliance_report import write_report
 
-    for path in write_report(analyze(args.model, args.operation, args.rows, args.above), args.out):
-        sys.stdout.write(f"{path}\n")
-    sys.stdout.write((args.out / "reliance.md").read_text())
+    _show(write_report(analyze(args.model, args.operation, args.rows, args.above), args.out), args.out / "reliance.md")
 
 
 def _transfer(args: argparse.Namespace) -> None:
     from hf_listops.analysis.transfer import analyze
     from hf_listops.analysis.transfer_report import write_report
 
-    for path in write_report(analyze(args.model), args.out):
-        sys.stdout.write(f"{path}\n")
-    sys.stdout.write((args.out / "transfer.md").read_text())
+    _show(write_report(analyze(args.model), args.out), args.out / "transfer.md")
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -130,9 +131,7 @@ def _dynamics(args: argparse.Namespace) -> None:
     from hf_listops.analysis.dynamics import analyze
     from hf_listops.analysis.dynamics_report import write_report
 
-    for path in write_report(analyze(args.model, args.operation), args.out):
-        sys.stdout.write(f"{path}\n")
-    sys.stdout.write((args.out / "dynamics.md").read_text())
+    _show(write_report(analyze(args.model, args.operation), args.out), args.out / "dynamics.md")
 
 
 def _table(lines: list[dict[str, Any]]) -> None:

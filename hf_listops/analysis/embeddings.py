@@ -37,9 +37,7 @@ class Geometry:
 
     group: str
     models: tuple[str, ...]
-    exact_match: tuple[
-        float, ...
-    ]  # of each model, on test rows of the group's operation alone; none of unknown models
+    exact_match: tuple[float, ...]  # of each model, on the group's operation alone; none of unknown models
     correlation: tuple[tuple[float, ...], ...]  # mean over the models, (n, n)
     scores: tuple[tuple[float, ...], ...]  # (n, k): residue by component
     variance: tuple[float, ...]  # share of each component, (k,)

@@ -59,14 +59,19 @@ class History:
     @property
     def operations(self) -> tuple[str, ...]:
         """All that the run was trained on, in the order of the operation table."""
-        tasks = [Task.from_name(task) for knot in self.knots for task, weight in knot["mix"].items() if weight]
-        return ordered_operations(tuple({operation for task in tasks for operation in task.operations}))
+        return operations_of(self.config)
 
     @property
     def subject(self) -> str:
         """What was trained, sizes and seed aside: the task or the curriculum's name, and the variant."""
         subject: str = self.config["task"] or self.config["name"] or "curriculum"
         return subject if self.config["variant"] is None else f"{subject} ({self.config['variant']})"
+
+
+def operations_of(config: dict[str, Any]) -> tuple[str, ...]:
+    """All that a run with this config was trained on, in the order of the operation table."""
+    tasks = [Task.from_name(task) for knot in knots_of(config) for task, weight in knot["mix"].items() if weight]
+    return ordered_operations(tuple({operation for task in tasks for operation in task.operations}))
 
 
 def load_histories(names: Sequence[str]) -> list[History]:

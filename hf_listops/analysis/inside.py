@@ -9,18 +9,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hf_listops.analysis.history import check_named_once, check_run_name
+from hf_listops.analysis.history import check_named_once, check_run_name, operations_of
 from hf_listops.data.build import EVALUATION_ROWS, count_expressions, distinct
 from hf_listops.data.files import sha256_of
 from hf_listops.data.remote import commit_of, local_folder
 from hf_listops.data.token_matrix import TokenMatrix
 from hf_listops.errors import ListOpsError
 from hf_listops.evaluation.checkpoint import FILES, Checkpoint, load_checkpoint
-from hf_listops.hub.run_folder import METRICS, RUN, knots_of, read_config, read_metrics
+from hf_listops.hub.run_folder import METRICS, RUN, read_config, read_metrics
 from hf_listops.hub.verification import WEIGHTS
 from hf_listops.language import Task
 from hf_listops.language.splits import TEST
-from hf_listops.language.task import ordered_operations
 
 
 @dataclass(frozen=True)
@@ -83,11 +82,9 @@ def _load(name: str, folder: Path) -> Subject:
         return Subject(checkpoint, checkpoint.task.operations if known else ())
     run = read_config(folder)
     check_run_name(name, run)
-    tasks = [Task.from_name(task) for knot in knots_of(run) for task, weight in knot["mix"].items() if weight]
-    operations = ordered_operations(tuple({operation for task in tasks for operation in task.operations}))
     is_final = any("final" in line for line in metrics)
     step = None if is_final or not metrics else metrics[-1]["step"]
-    return Subject(checkpoint, operations, run["variant"], step, run["max_steps"])
+    return Subject(checkpoint, operations_of(run), run["variant"], step, run["max_steps"])
 
 
 def group_name(subject: Subject, operation: str) -> str:

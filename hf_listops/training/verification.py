@@ -202,10 +202,8 @@ def replay(name: str, start: str, end: str, *, progress: bool = True) -> Replaye
             raise ListOpsError(f"replay: the weights of {start!r} are not those that its state, or its seed, gives")
         for _ in tqdm(range(last - first), desc=f"replaying {start} to {end}", unit="step", disable=not progress):
             run.update()
-        before, there, again = (
-            torch.cat([tensors[name].flatten().double() for name in sorted(load_file(revisions[end] / WEIGHTS))])
-            for tensors in (*(load_file(revisions[of] / WEIGHTS) for of in (start, end)), weights_of(run.model))
-        )
+        ends = [load_file(revisions[start] / WEIGHTS), load_file(revisions[end] / WEIGHTS), weights_of(run.model)]
+        before, there, again = (torch.cat([of[name].flatten().double() for name in sorted(ends[1])]) for of in ends)
     made_on = _manifest(revisions[end])["versions"].get("processor")
     apart = float((again - there).norm() / (there - before).norm())
     return Replayed(start, end, last - first, apart, made_on == provenance()["versions"]["processor"])
