@@ -46,7 +46,7 @@ def learning_curves(runs: Sequence[str], out: Path) -> list[Path]:
 
 def _curves_of(run: str) -> dict[str, Any]:
     folder = local_folder(run, patterns=[RUN, METRICS])
-    config, metrics = read_config(folder), read_metrics(folder)
+    config, metrics = read_config(folder, run), read_metrics(folder)
     if not any("exact_match" in line for line in metrics):
         raise ListOpsError(f"run: {run!r} has not been evaluated yet; wait for its first evaluation")
     return {"run": Path(run).name, **curves_of(config, metrics)}

@@ -119,9 +119,7 @@ def _load(name: str) -> History:
     if revision is not None:
         raise ListOpsError(f"model: {name!r} is one revision; give the run whole, as in {repo_id!r}")
     folder = local_folder(name, patterns=(RUN, METRICS, MANIFEST))
-    if not (folder / RUN).is_file():
-        raise ListOpsError(f"model: {name!r} holds no {RUN}; a right one is a run that train.py has finished")
-    config, last = read_config(folder), finished_line(folder)
+    config, last = read_config(folder, name), finished_line(folder)
     check_run_name(name, config)
     if last is None:
         raise ListOpsError(f"model: the run of {name!r} is not finished; its curves end where its training does")

@@ -80,7 +80,7 @@ def _load(name: str, folder: Path) -> Subject:
             )
         known = getattr(config, "listops_task", None) is not None
         return Subject(checkpoint, checkpoint.task.operations if known else ())
-    run = read_config(folder)
+    run = read_config(folder, name)
     check_run_name(name, run)
     is_final = any("final" in line for line in metrics)
     step = None if is_final or not metrics else metrics[-1]["step"]

@@ -149,24 +149,32 @@ def analyze(
             in layers or task; no model is above `above`.
     """
     check_share("above", above)
+    return compare_subjects(load_subjects(names), operation, rows, above)
+
+
+def compare_subjects(
+    subjects: Sequence[Subject], operation: str = "SUM", rows: int = EVALUATION_ROWS, above: float = 0.0
+) -> Comparison:
+    """As `analyze`, of models that are loaded."""
     if rows < 1:
         raise ListOpsError(f"rows: {rows} is too few; the default is {EVALUATION_ROWS}")
-    subjects = load_subjects(names)
     for subject in subjects:
         if operation not in subject.operations:
             known = (
                 ", ".join(subject.operations) or 'what its folder does not say ("listops_task" in config.json would)'
             )
             raise ListOpsError(f"operation: {subject.name!r} never saw {operation!r}; it was trained on {known}")
-    solved = [accuracy(of.checkpoint.model, alone_rows(of, operation, rows)).exact_match for of in subjects]
-    if max(solved) < above:
-        raise ListOpsError(
-            f"above: no model solves {above:g} of the rows of {operation}; the best solves {max(solved):.2f}"
-        )
-    left_out = Counter(_group(of, operation) for of, share in zip(subjects, solved, strict=True) if share < above)
-    kept = [of for of, share in zip(subjects, solved, strict=True) if share >= above]
+    solved = {of.name: accuracy(of.checkpoint.model, alone_rows(of, operation, rows)) for of in subjects}
+    best = max(of.exact_match for of in solved.values())
+    if best < above:
+        raise ListOpsError(f"above: no model solves {above:g} of the rows of {operation}; the best solves {best:.2f}")
+    kept = [of for of in subjects if solved[of.name].exact_match >= above]
+    left_out = Counter(_group(of, operation) for of in subjects if solved[of.name].exact_match < above)
     _check_groups(kept, operation)
-    measured = [reliance(of, operation, rows) for of in tqdm(kept, desc="ablating", unit="model", disable=None)]
+    measured = [
+        _measured(of, operation, rows, solved[of.name])
+        for of in tqdm(kept, desc="ablating", unit="model", disable=None)
+    ]
     return compare(measured, above, left_out)
 
 
@@ -192,10 +200,14 @@ def _check_groups(subjects: Sequence[Subject], operation: str) -> None:
 
 def reliance(subject: Subject, operation: str, rows: int = EVALUATION_ROWS) -> Reliance:
     """The reliance of one model. Raises `ListOpsError` if the test rows are longer than its positions."""
+    intact = accuracy(subject.checkpoint.model, alone_rows(subject, operation, rows))
+    return _measured(subject, operation, rows, intact)
+
+
+def _measured(subject: Subject, operation: str, rows: int, intact: Accuracy) -> Reliance:
     matrix = alone_rows(subject, operation, rows)
     model = subject.checkpoint.model
     means, norms = sublayer_statistics(model, matrix)
-    intact = accuracy(model, matrix)
     n_layer = model.config.n_layer
     sublayers = []
     for layer in (*range(n_layer), None):

@@ -73,7 +73,9 @@ def analyze(names: Sequence[str], rows: int = EVALUATION_ROWS, permutations: int
         lambda: dynamics.analyze(runs, _shared(of.operations for of in histories), *of_a_step),
     )
     compared = tried("transfer", lambda: transfer.transfer(histories))
-    leaning = tried("reliance", lambda: reliance.analyze(names, _shared(of.operations for of in subjects), rows))
+    leaning = tried(
+        "reliance", lambda: reliance.compare_subjects(subjects, _shared(of.operations for of in subjects), rows)
+    )
     by_name = {history.name: history for history in histories}
     labels = _labels(names)
     models = tuple(describe(of, labels[of.name], by_name.get(of.name), found, followed, *of_a_step) for of in subjects)

@@ -25,12 +25,21 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The fields of a run's config. Raises `ListOpsError` if the folder holds no run."""
-    path = folder / RUN
+def read_config(folder: Path, name: str | None = None) -> dict[str, Any]:
+    """The fields of a run's config. `name` is what errors call a folder of the cache: its repo.
+
+    Raises:
+        ListOpsError: the folder holds no run, or a broken one.
+    """
+    path, called = folder / RUN, str(folder) if name is None else name
     if not path.is_file():
-        raise ListOpsError(f"run: {str(folder)!r} holds no {RUN}; a right one is a folder that train.py wrote")
-    fields: dict[str, Any] = yaml.safe_load(path.read_text())
+        raise ListOpsError(f"run: {called!r} holds no {RUN}; a right one is a finished run that train.py wrote")
+    try:
+        fields = yaml.safe_load(path.read_text())
+    except (UnicodeDecodeError, yaml.YAMLError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise ListOpsError(f"run: the {RUN} of {called!r} holds no fields; train.py writes a right one")
     return fields
 
 

@@ -95,11 +95,9 @@ def make_repo(repo_id: str) -> None:
 
 def test_what_is_no_run_is_named_as_it_was_given(client: Client, tmp_path: Path) -> None:
     client(make_repo, "hf-listops/other")
-    with pytest.raises(
-        ClientError, match=r"ListOpsError: model: 'hf-listops/other' holds no run\.yaml; a right one is"
-    ):
+    with pytest.raises(ClientError, match=r"ListOpsError: run: 'hf-listops/other' holds no run\.yaml; a right one is"):
         client(load, "hf-listops/other")
-    with pytest.raises(ListOpsError, match=rf"model: '{tmp_path}' holds no run\.yaml; a right one is"):
+    with pytest.raises(ListOpsError, match=rf"run: '{tmp_path}' holds no run\.yaml; a right one is"):
         load_histories([str(tmp_path)])
 
 

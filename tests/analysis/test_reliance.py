@@ -15,6 +15,7 @@ from scipy.stats import ttest_1samp, ttest_ind
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from hf_listops.analysis import embeddings
+from hf_listops.analysis.curves import learning_curves
 from hf_listops.analysis.history import load_histories
 from hf_listops.analysis.inside import alone_rows, counterpart, group_name, load_subjects
 from hf_listops.analysis.outputs import read_numbers
@@ -336,6 +337,16 @@ def test_a_config_of_a_stranger(tiny_run: Path, tmp_path: Path, field: str, valu
     (folder / "run.yaml").write_text(yaml.safe_dump(run))
     for load in (load_subjects, load_histories):
         with pytest.raises(ListOpsError, match=says):
+            load([str(folder)])
+
+
+@pytest.mark.parametrize("content", [b"", b"- a list", b"task: [", b"\xff"])
+def test_a_broken_config(tiny_run: Path, tmp_path: Path, content: bytes) -> None:
+    folder = tmp_path / "theirs"
+    shutil.copytree(tiny_run, folder)
+    (folder / "run.yaml").write_bytes(content)
+    for load in (load_subjects, load_histories, lambda names: learning_curves(names, tmp_path / "out")):
+        with pytest.raises(ListOpsError, match=r"the run\.yaml of '.*theirs' holds no fields"):
             load([str(folder)])
 
 
