@@ -22,20 +22,20 @@ _SAMPLE_STEPS = 12
 
 
 def plan(sweep: Sweep) -> list[dict[str, Any]]:
-    """One line for each model size and task that is still to be run.
+    """One line for each model size, task and variant that is still to be run.
 
-    Keys: `task`, `n_embd`, `n_layer`, `max_steps`, `runs`, `params_total`, `flops` of one run (6 a parameter outside the
-    embeddings and token, and attention), and `hours` of all of them on one core of this machine, from a few steps timed
-    now; a run that stops early takes less.
+    Keys: `task`, `variant`, `n_embd`, `n_layer`, `max_steps`, `runs`, `params_total`, `flops` of one run
+    (6 a parameter outside the embeddings and token, and attention), and `hours` of all of them on one core of this
+    machine, from a few steps timed now; a run that stops early takes less.
     """
     done = {record["hash"] for record in read_records(sweep.records)}
     groups: dict[tuple[Any, ...], list[RunConfig]] = defaultdict(list)
     for config in sweep.runs:
         if config.hash not in done:
-            subject = config.task or config.name
-            groups[subject, config.n_embd, config.n_layer, config.n_head, config.max_steps].append(config)
+            size = (config.n_embd, config.n_layer, config.n_head)
+            groups[config.task or config.name, config.variant, *size, config.max_steps].append(config)
     lines = []
-    for (subject, n_embd, n_layer, _, max_steps), configs in groups.items():
+    for (subject, variant, n_embd, n_layer, _, max_steps), configs in groups.items():
         params, non_embedding = count_parameters(make_model(configs[0]))
         tokens, length, seconds = _sample(
             configs[0].tasks[0], configs[0].batch_size, n_embd, n_layer, configs[0].n_head
@@ -44,6 +44,7 @@ def plan(sweep: Sweep) -> list[dict[str, Any]]:
         lines.append(
             {
                 "task": subject,
+                "variant": variant or "",
                 "n_embd": n_embd,
                 "n_layer": n_layer,
                 "max_steps": max_steps,
@@ -81,17 +82,18 @@ def _sample(task: Task, batch_size: int, n_embd: int, n_layer: int, n_head: int)
 
 
 def status(sweep: Sweep) -> list[dict[str, Any]]:
-    """One line for each task and size: how many runs are done, how many learned it, and the time they took.
+    """One line for each task, variant and size: how many runs are done, how many learned it, and the time they took.
 
-    Keys: `task`, `n_embd`, `max_steps`, `runs`, `done`, `errors`, `solved` (exact match above 0.5 on the task's own test
-    split), `hours`.
+    Keys: `task`, `variant`, `n_embd`, `max_steps`, `runs`, `done`, `errors`, `solved` (exact match above 0.5 on the task's
+    own test split), `hours`.
     """
     records = {record["hash"]: record for record in read_records(sweep.records)}
     lines: dict[tuple[Any, ...], dict[str, Any]] = {}
     for config in sweep.runs:
-        key = (config.task or config.name, config.n_embd, config.max_steps)
+        key = (config.task or config.name, config.variant or "", config.n_embd, config.max_steps)
         fresh = {"runs": 0, "done": 0, "errors": 0, "solved": 0, "hours": 0.0}
-        line = lines.setdefault(key, {**dict(zip(("task", "n_embd", "max_steps"), key, strict=True)), **fresh})
+        named = dict(zip(("task", "variant", "n_embd", "max_steps"), key, strict=True))
+        line = lines.setdefault(key, {**named, **fresh})
         line["runs"] += 1
         record = records.get(config.hash)
         if record is None:
