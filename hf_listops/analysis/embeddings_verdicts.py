@@ -9,6 +9,8 @@ so that p < 0.01 over six components is nearly out of reach.
 
 from __future__ import annotations
 
+from math import comb
+
 from hf_listops.analysis.embeddings import Embeddings, Geometry
 from hf_listops.analysis.embeddings_measures import Family, Measure
 from hf_listops.analysis.inside import counterpart
@@ -52,7 +54,14 @@ def _verdict(claim: str, embeddings: Embeddings) -> Verdict:
     because = f"parity over {of}: " + "; ".join(
         f"{group.group} {_text(parity(group, family))}" for pair in enough for group in reversed(pair)
     )
-    return Verdict(claim, "reproduced" if good else "not reproduced", f"{because} (judged at modulus {largest})")
+    splits = comb(largest, largest // 2) // (1 if largest % 2 else 2)
+    coarse = (
+        f", of whose {splits} splits in halves the best has p {1 / splits:.2g}"
+        if splits < embeddings.permutations
+        else ""
+    )
+    because += f" (judged at modulus {largest}{coarse})"
+    return Verdict(claim, "reproduced" if good else "not reproduced", because)
 
 
 def parity(group: Geometry, family: Family) -> Measure | None:

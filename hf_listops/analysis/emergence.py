@@ -7,7 +7,7 @@ compared over the same sizes: where several mixes were run, a size that only one
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_listops.analysis.groups import FREE_IN_A_GROUP
 from hf_listops.analysis.transition import Fit, Ratio, fit_transition, log2_ratio
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.records import read_records
@@ -23,9 +24,8 @@ from hf_listops.language import Task
 Record = dict[str, Any]
 
 SEEDS_FOR_AN_INTERVAL = 5
-# What may differ between the runs of one curve, or keeps curves apart; and what alters no result.
-_TOLD_APART = ("task", "n_embd", "seed", "max_steps", "variant")
-_NO_MATTER = ("save_steps", "logging_steps", "report_to", "output_dir", "resume")
+# What may differ between the runs of one curve, or keeps curves apart.
+_TOLD_APART = FREE_IN_A_GROUP | {"task", "n_embd", "max_steps", "variant"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Curve:
     variant: str | None
     sizes: tuple[float, ...]
     shares: tuple[float, ...]
-    seeds: int  # the least at any size
+    seeds: int  # the least at any size; no run stands twice
     fit: Fit
 
 
@@ -73,14 +73,19 @@ def analyze(path: Path) -> Emergence:
 
     Raises:
         ListOpsError: there are no records, a line is torn or of another version, or runs of one curve differ in more
-            than size and seed.
+            than size and seed, or in neither.
     """
-    found = emergence_of(read_records(path))
-    if not found.runs:
+    return emergence_of(read_finished(path))
+
+
+def read_finished(path: Path, field: str = "records") -> list[Record]:
+    """All records of a results file. Raises `ListOpsError`, naming `field`, if none is of a finished run of a mix."""
+    records = read_records(path)
+    if not finished(records):
         raise ListOpsError(
-            f"records: {str(path)!r} holds no finished run; make some with: hf-listops sweep run RECIPE"
+            f"{field}: {str(path)!r} holds no finished run; make some with: hf-listops sweep run RECIPE"
         )
-    return found
+    return records
 
 
 def finished(records: Sequence[Record]) -> list[Record]:
@@ -111,9 +116,10 @@ def emergence_of(records: Sequence[Record]) -> Emergence:
 
 def _check_one_setup(runs: list[Record]) -> None:
     seen: dict[str, tuple[Any, str]] = {}
+    fields = {field for run in runs for field in run["config"]} - _TOLD_APART
     for run in runs:
         task = Task.from_name(run["task"])
-        setup = {field: value for field, value in run["config"].items() if field not in (*_TOLD_APART, *_NO_MATTER)}
+        setup = {field: run["config"].get(field) for field in sorted(fields)}  # older code did not know all of them
         setup |= {field: getattr(task, field) for field in ("modulus", "max_depth", "max_args", "trace")}
         if {"SHUF", "SYMSHUF"} & set(task.operations):
             setup["table_seed"] = task.table_seed
@@ -124,6 +130,13 @@ def _check_one_setup(runs: list[Record]) -> None:
                     f"records: {name!r} and {run['run']!r} have the same budget and variant, but {field} {first!r} and "
                     f"{value!r}; runs of one curve differ in size and seed only: keep them in files of their own"
                 )
+    counts = Counter((Task.from_name(run["task"]).name, run["params_total"], run["seed"]) for run in runs)
+    (task_name, size, seed), count = counts.most_common(1)[0]
+    if count > 1:
+        raise ListOpsError(
+            f"records: {task_name} with {size:,} parameters and seed {seed} is there {count} times with the same budget and "
+            "variant; a right file has each run once"
+        )
 
 
 def _at_shared_sizes(of: dict[str, list[Record]]) -> dict[str, list[Record]]:

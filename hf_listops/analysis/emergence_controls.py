@@ -12,8 +12,8 @@ from itertools import combinations
 
 from hf_listops.analysis.emergence import SEEDS_FOR_AN_INTERVAL, Record, emergence_of, finished
 from hf_listops.analysis.emergence_report import point_text, ratio_interval_text, ratio_text, setting_text
-from hf_listops.analysis.emergence_verdicts import BUDGET
 from hf_listops.analysis.transition import SOLVED, Fit, Ratio, log2_ratio
+from hf_listops.errors import ListOpsError
 from hf_listops.language import Task
 
 _NONE = ["Not yet run."]
@@ -59,17 +59,23 @@ def initialisation(records: Sequence[Record], usual: Sequence[Record]) -> list[s
     Args:
         records: runs of SUM alone and of one mix with SUM, with the other initialisation.
         usual: runs with the usual one, of which those of the same tasks, sizes and budget are compared.
+
+    Raises:
+        ListOpsError: the records are of several budgets or variants.
     """
     good = finished(records)
-    if not good:
-        return _NONE
+    settings = sorted({setting_text(run["config"]["max_steps"], run["config"]["variant"]) for run in good})
+    if len(settings) > 1:
+        raise ListOpsError(
+            f"records: they are of {' and of '.join(settings)}; another initialisation is compared at one budget and variant"
+        )
     tasks, sizes = {record["task"] for record in good}, {record["params_total"] for record in good}
     same = [
         record
         for record in finished(usual)
         if record["task"] in tasks
         and record["params_total"] in sizes
-        and (record["config"]["max_steps"], record["config"]["variant"]) == (BUDGET, None)
+        and (record["config"]["max_steps"], record["config"]["variant"]) == (good[0]["config"]["max_steps"], None)
     ]
     fits: list[list[Fit | None]] = []  # for each measured thing, with the usual initialisation and with the other
     mixes = sorted((Task.from_name(task).mix for task in tasks), key=len)

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
-from hf_listops.analysis.emergence import Emergence, Record, emergence_of, finished
+from hf_listops.analysis.emergence import Emergence, Record, emergence_of, finished, read_finished
 from hf_listops.analysis.emergence_controls import extension, initialisation, shuffled
 from hf_listops.analysis.emergence_report import setting_text, transition_table, write_report
 from hf_listops.analysis.emergence_verdicts import BUDGET, verdicts
 from hf_listops.analysis.pages import Sections, refresh, verdict_table
-from hf_listops.errors import ListOpsError
-from hf_listops.hub.records import read_records
 
 
 @dataclass(frozen=True)
@@ -34,16 +32,13 @@ class Results:
 def write_results(records: Path, out: Path, planned: int | None = None, against: Path | None = None) -> list[Path]:
     """Writes the report of a results file to a folder and refreshes the README there, if there is one.
 
-    Returns the paths written. Without records but with a recipe (`planned`), the README says that nothing is run yet.
+    Returns the paths written.
 
     Raises:
-        ListOpsError: there are neither records nor a recipe, or the README asks for an unknown section.
+        ListOpsError: one of the files holds no finished run, or the README asks for an unknown section.
     """
-    results = Results(read_records(records), planned, read_records(against) if against else ())
-    if not results.emergence.runs and planned is None:
-        raise ListOpsError(
-            f"records: {str(records)!r} holds no finished run; make some with: hf-listops sweep run RECIPE"
-        )
+    usual = read_finished(against, "against") if against else ()
+    results = Results(read_finished(records), planned, usual)
     page = refresh(out, sections(results))  # first: a wrong page leaves all as it was
     return [*write_report(results.emergence, out), *page]
 
@@ -56,7 +51,7 @@ def sections(results: Results) -> Sections:
 def _progress(results: Results) -> list[str]:
     done, errors = results.emergence.runs, results.emergence.errors
     of = f" of {results.planned}" if results.planned is not None else ""
-    state = "Not yet run" if not done else "Complete" if done == results.planned else "Under way"
+    state = "Complete" if done == results.planned else "Under way"
     return [f"**{state}: {done}{of} runs done**{f', {errors} ended in an error' if errors else ''}."]
 
 
@@ -73,7 +68,7 @@ def _transitions(results: Results) -> list[str]:
     for setting in (setting for setting, of in mixes.items() if len(of) > 1 or len(mixes) == 1):
         title = f"{setting_text(*setting)}, total parameters at which exact match crosses 50 %:"
         lines += [*([""] if lines else []), title, "", *transition_table(results.emergence, *setting)]
-    return lines or ["Not yet run."]
+    return lines
 
 
 def _hours(results: Results) -> list[str]:
@@ -83,8 +78,6 @@ def _hours(results: Results) -> list[str]:
         setting = record["config"]["max_steps"], record["config"]["variant"]
         seconds[setting] += record["seconds"]
         runs[setting] += 1
-    if not runs:
-        return ["Not yet run."]
     lines = ["| part | runs done | core hours |", "|---|---|---|"]
     for setting in sorted(runs, key=lambda of: (of[1] or "", of[0])):
         lines.append(f"| {setting_text(*setting)} | {runs[setting]} | {seconds[setting] / 3600:.2f} |")
@@ -94,8 +87,6 @@ def _hours(results: Results) -> list[str]:
 def _figure(results: Results) -> list[str]:
     """The picture of the claims' budget, or of the first there is."""
     settings = [(curve.budget, curve.variant) for curve in results.emergence.curves]
-    if not settings:
-        return ["No picture yet."]
     budget, variant = (BUDGET, None) if (BUDGET, None) in settings else settings[0]
     name = f"emergence-{budget}" + (f"-{variant}" if variant else "")
     return [f"![Exact match against total parameters, {setting_text(budget, variant)}]({name}.png)"]

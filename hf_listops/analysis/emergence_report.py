@@ -77,7 +77,7 @@ def transition_table(emergence: Emergence, budget: int, variant: str | None) -> 
             fit = curve.fit
             lines.append(
                 f"| {curve.mix} | {curve.operation or 'the mix'} | {len(curve.sizes)} | {curve.seeds} | {point_text(fit)} "
-                f"| {interval_text(fit)} | {fit.slope:.1f} | {fit.p_value:.2g} |"
+                f"| {interval_text(fit)} | {'' if fit.slope is None else f'{fit.slope:.1f}'} | {fit.p_value:.2g} |"
             )
     return lines
 
@@ -92,7 +92,7 @@ def point_text(fit: Fit) -> str:
     if fit.where == "within":
         return f"{fit.size:,.0f}"
     if fit.where == "falling":
-        return "no rise with size"
+        return "one size alone" if fit.slope is None else "no rise with size"
     return f"> {fit.size:,.0f} (not reached)" if fit.where == "above" else f"< {fit.size:,.0f} (at every size)"
 
 
@@ -158,7 +158,7 @@ def _draw_curve(panel: Any, curve: Curve) -> None:
     for learned, color in ((True, _LEARNED), (False, _NOT)):
         chosen = (shares > SOLVED) == learned
         panel.plot(sizes[chosen], shares[chosen], "o", color=color, markersize=3.5, alpha=0.75, markeredgewidth=0)
-    if fit.where == "within":
+    if fit.where == "within" and fit.slope is not None:
         x = np.geomspace(sizes.min(), sizes.max(), 200)
         logits = fit.slope * np.log10(x / fit.size)
         panel.plot(x, np.exp(-np.logaddexp(0, -logits)), color="0.35", linewidth=1)

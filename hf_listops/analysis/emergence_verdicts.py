@@ -52,7 +52,7 @@ def _steps(emergence: Emergence) -> Verdict:
 
 
 def _is_step(fit: Fit) -> bool:
-    return fit.where != "falling" and fit.slope > 0 and fit.p_value < _P_VALUE
+    return fit.where != "falling" and (fit.slope or 0) > 0 and fit.p_value < _P_VALUE
 
 
 def _sum_is_helped(emergence: Emergence) -> Verdict:

@@ -89,13 +89,15 @@ def load_histories(names: Sequence[str]) -> list[History]:
     return [_load(name) for name in names]
 
 
-def check_run_name(name: str, config: dict[str, Any]) -> None:
-    """Raises `ListOpsError` unless a config, which may be a stranger's, has names that may stand in titles and file names."""
+def check_config(name: str, config: dict[str, Any]) -> None:
+    """Raises `ListOpsError` unless a config, which may be a stranger's, has what the analyses read, and names for titles."""
     try:
         subject = Task.from_name(config["task"]).name if config["task"] else config["name"] or "curriculum"
         n_embd, n_layer, n_head, seed = (int(config[field]) for field in ("n_embd", "n_layer", "n_head", "seed"))
         run = RunName(subject, n_embd, n_layer, n_head, seed, config["variant"])
-    except (KeyError, TypeError, ValueError) as error:
+        operations_of(config)
+        int(config["max_steps"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ListOpsError(
             f"model: the {RUN} of {name!r} is no run's config ({error!r}); train.py writes a right one"
         ) from None
@@ -120,7 +122,7 @@ def _load(name: str) -> History:
         raise ListOpsError(f"model: {name!r} is one revision; give the run whole, as in {repo_id!r}")
     folder = local_folder(name, patterns=(RUN, METRICS, MANIFEST))
     config, last = read_config(folder, name), finished_line(folder)
-    check_run_name(name, config)
+    check_config(name, config)
     if last is None:
         raise ListOpsError(f"model: the run of {name!r} is not finished; its curves end where its training does")
     if Path(name).is_dir():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hf_listops.analysis.history import check_named_once, check_run_name, operations_of
+from hf_listops.analysis.history import check_config, check_named_once, operations_of
 from hf_listops.data.build import EVALUATION_ROWS, count_expressions, distinct
 from hf_listops.data.files import sha256_of
 from hf_listops.data.remote import commit_of, local_folder
@@ -81,7 +81,7 @@ def _load(name: str, folder: Path) -> Subject:
         known = getattr(config, "listops_task", None) is not None
         return Subject(checkpoint, checkpoint.task.operations if known else ())
     run = read_config(folder, name)
-    check_run_name(name, run)
+    check_config(name, run)
     is_final = any("final" in line for line in metrics)
     step = None if is_final or not metrics else metrics[-1]["step"]
     return Subject(checkpoint, operations_of(run), run["variant"], step, run["max_steps"])

@@ -145,8 +145,8 @@ def analyze(
         above (`float`): leave models out that solve a smaller share of the rows, in [0, 1].
 
     Raises:
-        ListOpsError: as `load_subjects`; there are no rows; a model never saw the operation; models of one group differ
-            in layers or task; no model is above `above`.
+        ListOpsError: as `load_subjects`; there are no rows; a model never saw the operation, or has diverged; models of one
+            group differ in layers or task; no model is above `above`.
     """
     check_share("above", above)
     return compare_subjects(load_subjects(names), operation, rows, above)
@@ -165,6 +165,11 @@ def compare_subjects(
             )
             raise ListOpsError(f"operation: {subject.name!r} never saw {operation!r}; it was trained on {known}")
     solved = {of.name: accuracy(of.checkpoint.model, alone_rows(of, operation, rows)) for of in subjects}
+    broken = next((name for name, of in solved.items() if not math.isfinite(of.loss)), None)
+    if broken is not None:
+        raise ListOpsError(
+            f"model: the loss of {broken!r} is no number; a diverged model leans on nothing, so leave it out"
+        )
     best = max(of.exact_match for of in solved.values())
     if best < above:
         raise ListOpsError(f"above: no model solves {above:g} of the rows of {operation}; the best solves {best:.2f}")

@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 SOLVED = 0.5
 _QUANTILE = 3.841458820694124  # of chi-square with one degree of freedom, at 95 %
 _MARGIN = 0.5  # decades beyond the sizes tried within which a 50 % point is looked for
-_SLOPES = np.concatenate([-np.geomspace(0.2, 200, 10)[::-1], np.geomspace(0.2, 200, 50)])  # logits a decade
+_SLOPES = np.geomspace(0.2, 200, 50)  # logits a decade
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,14 @@ class Fit:
     (smaller than `size`, the smallest tried) or `falling` (accuracy does not rise with size). `low` and `high` are the
     95 % interval, None where there are too few seeds or accuracy falls; an open end is 0 or infinite. Where the point was
     not reached, `low` is at most the largest size tried and `high` is open, so that the interval claims no more than the
-    runs show: runs that all but reach 50 % at the largest size leave `low` below it. `p_value` is that of
-    `slope_p_value`.
+    runs show: runs that all but reach 50 % at the largest size leave `low` below it. `slope` is in logits a decade, None
+    of a single size; its sign is that of the correlation of size and share, as the likelihood's is, and `p_value` is that
+    of `slope_p_value`.
     """
 
     where: str
     size: float
-    slope: float
+    slope: float | None
     p_value: float
     low: float | None = None
     high: float | None = None
@@ -69,11 +70,19 @@ def fit_transition(sizes: Floats, shares: Floats, interval: bool) -> Fit:
     distinct, place, runs = np.unique(sizes, return_inverse=True, return_counts=True)
     x, solved = np.log10(distinct), np.bincount(place, weights=shares)  # runs of one size add up
     points = np.linspace(x.min() - _MARGIN, x.max() + _MARGIN, 481)
-    logits = _SLOPES[:, None, None] * (x - points[:, None])
-    likelihood = (solved * logits - runs * np.logaddexp(0, logits)).sum(axis=2)  # (slopes, points)
-    slope = float(_SLOPES[np.unravel_index(np.argmax(likelihood), likelihood.shape)[0]])
+
+    def likelihood(slopes: Floats) -> Floats:
+        """Shape `(slopes, points)`."""
+        logits = slopes[:, None, None] * (x - points[:, None])
+        return np.asarray((solved * logits - runs * np.logaddexp(0, logits)).sum(axis=2))
+
+    rising = likelihood(_SLOPES)
     p_value = slope_p_value(np.log10(sizes), shares)
-    profile = likelihood[_SLOPES > 0].max(axis=0)
+    sign = _sign_of_slope(np.log10(sizes), shares)
+    of_sign = rising if sign > 0 else likelihood(-_SLOPES)
+    steepness = float(_SLOPES[np.argmax(of_sign.max(axis=1))])
+    slope = None if smallest == largest else sign * steepness
+    profile = rising.max(axis=0)
     low = high = None
     if interval:
         inside = points[2 * (profile.max() - profile) <= _QUANTILE]
@@ -89,7 +98,7 @@ def fit_transition(sizes: Floats, shares: Floats, interval: bool) -> Fit:
         return above
     if (shares > SOLVED).all():
         return below
-    if slope < 0 or smallest == largest:
+    if slope is None or slope <= 0:
         return Fit("falling", largest, slope, p_value)
     near = points[profile >= profile.max() - 1e-9]
     point = float((near[0] + near[-1]) / 2)  # under perfect separation the middle of the gap
@@ -114,6 +123,11 @@ def _polish(x: Floats, shares: Floats, point: float, slope: float) -> tuple[floa
         loss, np.array([point, np.log(slope)]), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12}
     )
     return float(found.x[0]), float(np.exp(found.x[1]))
+
+
+def _sign_of_slope(x: Floats, shares: Floats) -> float:
+    """-1, 0 or 1. The likelihood is concave, so that its maximum lies on the side to which it rises from a flat line."""
+    return 0.0 if np.ptp(x) == 0 or np.ptp(shares) == 0 else float(np.sign(np.corrcoef(x, shares)[0, 1]))
 
 
 def slope_p_value(x: Floats, shares: Floats) -> float:

@@ -146,8 +146,19 @@ class RunConfig:
             raise ListOpsError(
                 f"save_steps: {self.save_steps} is not a list of steps; a right one is 0 or 0 1000 2000"
             )
+        self._name_tasks()
         str(self.run_name)
-        len(self.schedule.tasks)
+
+    def _name_tasks(self) -> None:
+        """Writes each task as the name that its evaluations have, however it was given."""
+        if self.curriculum is None:
+            object.__setattr__(self, "task", self.schedule.tasks[0].name)
+        else:
+            knots = [
+                knot | {"mix": {Task.from_name(task).name: weight for task, weight in knot["mix"].items()}}
+                for knot in self.curriculum
+            ]
+            object.__setattr__(self, "curriculum", knots)
 
     @cached_property
     def schedule(self) -> Curriculum:
@@ -166,8 +177,9 @@ class RunConfig:
 
     @property
     def run_name(self) -> RunName:
-        subject = (self.name or "curriculum") if self.task is None else Task.from_name(self.task).name
-        return RunName(subject, self.n_embd, self.n_layer, self.n_head, self.seed, self.variant)
+        return RunName(
+            self.task or self.name or "curriculum", self.n_embd, self.n_layer, self.n_head, self.seed, self.variant
+        )
 
     @property
     def folder(self) -> Path:
@@ -184,7 +196,6 @@ class RunConfig:
             for name, value in self.to_dict().items()
             if name not in NOT_HASHED and not (name in HASHED_IF_SET and value is None)
         }
-        hashed["task"] = None if self.task is None else Task.from_name(self.task).name
         return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
 
     def set_fields(self) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def test_parity_in_the_mixed_group_alone() -> None:
     place = best.sets.index((5, 6))
     assert f"PC5+PC6 {best.values[place]:.2f} (p {best.p_each[place]:.2g} of this pair alone)" in because
     assert f"mixed SUM mod 26 {best.value:.2f} (p {best.p_shuffled:.2g} shuffled" in because
+    assert because.endswith("(judged at modulus 26)")
 
 
 def test_parity_in_both_or_in_none() -> None:
@@ -49,6 +50,8 @@ def test_the_largest_modulus_decides() -> None:
     small = group("pure SUM mod 10", strength=0.0, n=10), group("mixed SUM mod 10", strength=0.0, n=10)
     assert judged(*small, PURE, MIXED) == ["reproduced"] * 2
     assert judged(*small) == ["not reproduced"] * 2
+    because = verdicts(Embeddings(499, 199, 0.9, small, {}))[0].because
+    assert because.endswith("(judged at modulus 10, of whose 126 splits in halves the best has p 0.0079)")
 
 
 @pytest.mark.parametrize(

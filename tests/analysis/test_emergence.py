@@ -107,6 +107,21 @@ def test_a_size_that_one_mix_alone_was_run_at_is_left_out() -> None:
     assert max(alone.sizes) == 103_296  # nothing to compare with: nothing is left out
 
 
+def test_what_alters_no_run_may_differ_and_a_younger_field_may_not() -> None:
+    """A field that older records lack is one that their runs did not set."""
+    old = records({SUM: {SUM: 7392}}, 2)
+    published = records({MAX: {MAX: 2160}}, 2, push_to_hub=True, save_state=True, logging_steps=7)
+    assert len(emergence_of(old + published).curves) == 2
+    with pytest.raises(ListOpsError, match="but base_model None and 'me/model'"):
+        emergence_of(old + records({MAX: {MAX: 2160}}, 2, base_model="me/model"))
+
+
+def test_a_run_counts_once() -> None:
+    once = records({SUM: {SUM: 7392}}, 4)
+    with pytest.raises(ListOpsError, match="sum-mod10-depth2 with 27,072 parameters and seed 1 is there 2 times"):
+        emergence_of([*once, once[21]])
+
+
 def test_report(tmp_path: Path) -> None:
     path = tmp_path / "runs.jsonl"
     of = records({SUM: {SUM: 1e9}, MIX: {MIX: 7392, SUM: 7392, MAX: 2160}}, 5)

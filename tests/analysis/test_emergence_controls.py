@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import permutation_test
 
 from hf_listops.analysis.emergence_controls import extension, initialisation, permutation_p, shuffled
+from hf_listops.errors import ListOpsError
 
 SUM, MIX = "sum-mod10-depth2", "max-med-sum-mod10-depth2"
 SIZES = (2160, 7392, 27_072, 103_296)
@@ -66,7 +67,10 @@ def test_another_initialisation() -> None:
     assert worse[-1].endswith("| open: reached by both or by neither |")
     few = initialisation(initialised(27_072, 2160, 4, **better), usual)
     assert few[-1].endswith("|  | no interval with fewer than 5 seeds a size |")
-    assert initialisation([], usual) == ["Not yet run."]
+    longer = initialised(27_072, 2160, 1, **better, max_steps=20_000)
+    assert "| – | 49," in initialisation(longer, usual)[2]  # what is usual has another budget
+    with pytest.raises(ListOpsError, match=r"of 10,000 steps, init0\.1 and of 20,000 steps, init0\.1; another"):
+        initialisation([*longer, *initialised(27_072, 2160, 1, **better)], usual)
     assert "| – | 49," in initialisation(initialised(27_072, 2160, 5, **better), [])[2]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from scipy.stats import ttest_1samp, ttest_ind
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -264,6 +265,17 @@ def test_wrong_input(tiny_run: Path) -> None:
         analyze([str(tiny_run)], rows=20, above=0.9)
 
 
+def test_a_diverged_model(tiny_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "diverged"
+    shutil.copytree(tiny_run, folder)
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {key: value * torch.nan for key, value in weights.items()}, folder / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(ListOpsError, match=r"the loss of '.*diverged' is no number"):
+        analyze([str(folder)], rows=20)
+
+
 def test_models_of_less_accuracy_are_left_out(trained: Path, tiny_run: Path) -> None:
     both = [str(trained), str(tiny_run)]
     solved = [model.intact.exact_match for model in analyze(both, rows=60).models]
@@ -328,6 +340,9 @@ def test_one_model_by_two_names_and_the_steps_of_one_run(tiny_run: Path) -> None
         ("variant", "$\\bad$", "cannot stand in a run's name"),
         ("variant", "v" * 90, "has a name of 1.. characters; 96 are the most"),
         ("seed", "many", "is no run's config"),
+        ("max_steps", None, "is no run's config"),
+        ("curriculum", [{"step": 0}], "is no run's config"),
+        ("curriculum", [{"step": 0, "mix": "sum"}], "is no run's config"),
     ],
 )
 def test_a_config_of_a_stranger(tiny_run: Path, tmp_path: Path, field: str, value: str, says: str) -> None:

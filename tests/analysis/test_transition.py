@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import permutation_test
 from sklearn.linear_model import LogisticRegression
 
+from hf_listops.analysis.emergence_report import point_text
 from hf_listops.analysis.transition import Fit, fit_transition, log2_ratio, slope_p_value
 
 SIZES = np.array([696, 2160, 4392, 7392, 14_544, 27_072, 60_000, 103_296], dtype=np.float64)
@@ -142,9 +143,24 @@ def test_cases_with_no_simple_answer(shares: np.ndarray, where: str, size: float
     assert np.ptp(shares) > 0 or fit.p_value == 1
 
 
-def test_one_run() -> None:
-    fit = fit_transition(np.array([1000.0]), np.array([0.7]), interval=False)
-    assert (fit.where, fit.p_value) == ("below", 1)
+@pytest.mark.parametrize(("sizes", "shares"), [([1000.0], [0.7]), ([1000.0, 1000.0], [0.9, 0.8])])
+def test_one_size_has_no_slope(sizes: list[float], shares: list[float]) -> None:
+    fit = fit_transition(np.array(sizes), np.array(shares), interval=False)
+    assert (fit.where, fit.slope, fit.p_value) == ("below", None, 1)
+    mixed = fit_transition(np.array([1000.0, 1000.0]), np.array([0.3, 0.8]), interval=False)
+    assert (mixed.where, mixed.slope, mixed.p_value) == ("falling", None, 1)
+    assert point_text(mixed) == "one size alone"
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("change", [-0.01, 0.01])
+def test_the_slope_has_the_sign_of_the_change(level: float, change: float) -> None:
+    """Also where no run, or every run, is above 50 %, so that the 50 % point lies far from the sizes."""
+    x = np.repeat(np.log10(SIZES), 2)
+    fit = fit_transition(10**x, level + change * (x - x.mean()), interval=False)
+    assert fit.slope is not None
+    assert math.copysign(1, fit.slope) == math.copysign(1, change)
+    assert fit.p_value < 0.01
 
 
 def test_ratios_of_what_was_not_reached() -> None:

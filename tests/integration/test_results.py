@@ -66,7 +66,7 @@ def test_prose_holds_no_results(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_command_of_the_page_makes_it(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in a copy of the project, as the page says it, with no records and with four."""
+    """Run in a copy of the project, as the page says it: with four records, and with none, when nothing is touched."""
     from hf_listops.cli import main
 
     (command,) = re.findall(r"^hf-listops (analyze emergence .*)$", page(name), flags=re.MULTILINE)
@@ -76,27 +76,32 @@ def test_the_command_of_the_page_makes_it(name: str, tmp_path: Path, monkeypatch
         folder.mkdir(parents=True)
         (folder / "README.md").write_text(page(of))
     monkeypatch.chdir(tmp_path)
-    main(command.split())
-    text = (tmp_path / "results" / name / "README.md").read_text()
-    assert "**Not yet run: 0 of " in text
-    made = dict(re.findall(r"<!-- (\w+) -->\n(.*?)\n<!-- /", text, flags=re.DOTALL))
-    assert {body for of, body in made.items() if of not in ("progress", "figure", "verdicts")} == {"Not yet run."}
-    assert re.findall(r"\*\*(.*?)\*\*", made.get("verdicts", "")) == ["not yet run"] * 2 * ("verdicts" in made)
-    assert prose(text) == prose(page(name))
-    records = (committed("results/figure1/runs.jsonl") or b"").splitlines(keepends=True)[:4]
-    (tmp_path / "results" / name / "runs.jsonl").write_bytes(b"".join(records))
+    folder = tmp_path / "results" / name
+    with pytest.raises(SystemExit) as exit_:
+        main(command.split())
+    assert exit_.value.code == 2
+    assert [path.name for path in folder.iterdir()] == ["README.md"]
+    assert (folder / "README.md").read_text() == page(name)
+    records = b"".join((committed("results/figure1/runs.jsonl") or b"").splitlines(keepends=True)[:4])
+    for of in {name, *re.findall(r"results/(\w+)/runs\.jsonl", command)}:
+        (tmp_path / "results" / of / "runs.jsonl").write_bytes(records)
     main(command.split())
     text = (tmp_path / "results" / name / "README.md").read_text()
     assert "**Under way: 4 of " in text
     assert "![Exact match against total parameters, 10,000 steps](emergence-10000.png)" in text
     assert (tmp_path / "results" / name / "emergence-10000.png").is_file()
+    assert prose(text) == prose(page(name))
 
 
 def test_unknown_sections_and_no_records(tmp_path: Path) -> None:
     with pytest.raises(ListOpsError, match="there is no section 'tabel'; the sections are progress, figure"):
         refreshed("<!-- tabel -->\n<!-- /tabel -->\n", sections(Results(())))
-    with pytest.raises(ListOpsError, match="holds no finished run"):
+    with pytest.raises(ListOpsError, match=r"records: '.*runs\.jsonl' holds no finished run"):
         write_results(tmp_path / "runs.jsonl", tmp_path / "out")
+    (tmp_path / "runs.jsonl").write_bytes(committed("results/figure1/runs.jsonl") or b"")
+    with pytest.raises(ListOpsError, match=r"against: '.*other\.jsonl' holds no finished run"):
+        write_results(tmp_path / "runs.jsonl", tmp_path / "out", against=tmp_path / "other.jsonl")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_change_of_a_record_changes_the_page(found: dict[str, Results]) -> None:

@@ -54,7 +54,19 @@ def test_the_hash_names_the_run() -> None:
     changes |= {"base_model": "me/model"}
     hashes = {dataclasses.replace(base, **{name: value}).hash for name, value in changes.items()}  # type: ignore[arg-type]
     assert len(hashes | {base.hash}) == len(changes) + 1
-    assert RunConfig(task="sum-max-mod10-depth2").hash == RunConfig(task="max-sum-mod10-depth2").hash
+
+
+def test_a_task_in_another_order_is_the_same_run(tmp_path: Path) -> None:
+    """By the one name that its evaluations have too."""
+    config = RunConfig(task="sum-max-mod10-depth2")
+    assert config == RunConfig(task="max-sum-mod10-depth2")
+    assert config.hash == RunConfig(task="max-sum-mod10-depth2").hash
+    ramps = [
+        RunConfig(curriculum=[{"step": 0, "mix": {f"{first}-mod10-depth2": 1}}, {"step": 9, "mix": {TASK: 1}}])
+        for first in ("med-max", "max-med")
+    ]
+    assert ramps[0] == ramps[1]
+    assert ramps[0].hash == ramps[1].hash
 
 
 @pytest.mark.parametrize(
