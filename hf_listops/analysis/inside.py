@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hf_listops.analysis.history import check_config, check_named_once, operations_of
-from hf_listops.data.build import EVALUATION_ROWS, count_expressions, distinct
+from hf_listops.data.build import EVALUATION_ROWS, at_most
 from hf_listops.data.files import sha256_of
 from hf_listops.data.remote import commit_of, local_folder
 from hf_listops.data.token_matrix import TokenMatrix
@@ -131,14 +131,12 @@ def alone_rows(subject: Subject, operation: str, rows: int = EVALUATION_ROWS) ->
 @lru_cache(maxsize=16)
 def _test_split(task: Task) -> TokenMatrix:
     """2,000 distinct rows, or as many as there are of a small task."""
-    exist = count_expressions(task, TEST)
-    if exist == 0:
+    rows = at_most(task, TEST, 0, EVALUATION_ROWS)
+    if not len(rows):
         raise ListOpsError(
             f"operation: {task.name!r} has no test rows, since it has so few expressions; a larger task has"
         )
-    return TokenMatrix.from_rows(
-        distinct(task, TEST, 0, EVALUATION_ROWS if exist is None else min(exist, EVALUATION_ROWS))
-    )
+    return TokenMatrix.from_rows(rows)
 
 
 def check_share(field: str, value: float) -> None:

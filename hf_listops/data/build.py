@@ -21,6 +21,7 @@ from hf_listops.data.files import sha256_of, sync_folder, write_atomically
 from hf_listops.errors import ListOpsError
 from hf_listops.language import GENERATOR_VERSION, SPLITS, Rows, Task, generate, is_held_out, parse
 from hf_listops.language.expression import reduced_calls
+from hf_listops.language.generator import EmptySplitError
 from hf_listops.language.splits import (
     SPLIT,
     TEST_DEEPER,
@@ -172,21 +173,28 @@ def write_split(path: Path, table: pa.Table) -> dict[str, Any]:
 
 
 def distinct(task: Task, split: str, seed: int, count: int) -> Rows:
-    """The first `count` rows of a split's stream whose prompts differ. Raises if the split has fewer."""
+    """The first `count` rows of a split's stream whose prompts differ. Raises `ListOpsError` if the split has fewer."""
+    rows = at_most(task, split, seed, count)
+    if len(rows) < count:
+        exist = count_expressions(task, split)
+        known = f"only {exist:,} exist" if exist is not None and exist < count else f"only {len(rows):,} were found"
+        raise ListOpsError(
+            f"evaluation_rows: {count:,} distinct rows were asked of {task.name!r}, split {split!r}, but {known}; "
+            f"ask for fewer, or for a larger modulus, depth or mix"
+        )
+    return rows
+
+
+def at_most(task: Task, split: str, seed: int, count: int) -> Rows:
+    """As `distinct`, or all that are found of a split that has fewer; a small task may have none."""
     pieces: list[Rows] = []
     seen: set[str] = set()
     start = 0
-    while len(seen) < count:
-        if start > 20 * count + 20_000:  # it has run dry, or all but
-            exist = count_expressions(task, split)
-            known = (
-                f"only {exist:,} exist" if exist is not None and exist < count else f"only {len(seen):,} were found"
-            )
-            raise ListOpsError(
-                f"evaluation_rows: {count:,} distinct rows were asked of {task.name!r}, split {split!r}, but {known}; "
-                f"ask for fewer, or for a larger modulus, depth or mix"
-            )
-        rows = generate(task, split, seed, start, count)
+    while len(seen) < count and start <= 20 * len(seen) + 2 * count + 2000:  # then it has run dry, or all but
+        try:
+            rows = generate(task, split, seed, start, count)
+        except EmptySplitError:
+            break
         start += count
         fresh = []
         for place, prompt in enumerate(rows.texts()[0]):
@@ -194,7 +202,7 @@ def distinct(task: Task, split: str, seed: int, count: int) -> Rows:
                 seen.add(prompt)
                 fresh.append(place)
         pieces.append(rows.take(np.array(fresh, dtype=np.int64)))
-    return Rows.concatenate(pieces)
+    return Rows.concatenate(pieces) if pieces else Rows.empty(task)
 
 
 def count_expressions(task: Task, split: str) -> int | None:

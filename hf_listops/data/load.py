@@ -34,6 +34,21 @@ def load_split(source: str, task: Task, split: str, *, rows: int | None = None) 
     dataset = read_splits(source, task.name, [split])[split]
     if rows is not None:
         dataset = dataset.select(range(min(rows, len(dataset))))
+    return _matrix(source, task, split, dataset)
+
+
+def load_splits(source: str, task: Task, splits: Sequence[str]) -> dict[str, TokenMatrix]:
+    """Those of some splits of a task's config that are there, as `load_split`."""
+    folder = _config_folder(source, task.name)
+    try:
+        there = set(_streams(folder, task.name))
+    except _unreadable() as error:
+        raise _no_dataset(source, error, task.name) from error
+    found = read_splits(source, task.name, [split for split in splits if split in there])
+    return {split: _matrix(source, task, split, dataset) for split, dataset in found.items()}
+
+
+def _matrix(source: str, task: Task, split: str, dataset: Any) -> TokenMatrix:
     missing = [column for column in COLUMNS if column not in dataset.column_names]
     if missing:
         raise ListOpsError(
@@ -76,7 +91,7 @@ def read_splits(source: str, config: str, splits: Sequence[str] | None = None) -
     """
     import datasets
 
-    folder = local_folder(source, "dataset", ["README.md", f"{config}/*", "data/*"])
+    folder = _config_folder(source, config)
     try:
         streams = _streams(folder, config)
         wanted = list(streams) if splits is None else splits
@@ -86,6 +101,10 @@ def read_splits(source: str, config: str, splits: Sequence[str] | None = None) -
         }
     except _unreadable() as error:
         raise _no_dataset(source, error, config, *(splits or ())) from error
+
+
+def _config_folder(source: str, config: str) -> Path:
+    return local_folder(source, "dataset", ["README.md", f"{config}/*", "data/*"])
 
 
 def _streams(folder: Path, config: str) -> Any:

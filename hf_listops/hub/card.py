@@ -130,7 +130,7 @@ def _scheduled_scores(line: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _unmeasured(scores: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """By split the tasks not measured on it, since its rows are longer than the model's positions."""
+    """By split the tasks not measured on it, as there are no rows, or ones longer than the model's positions."""
     measured = {(score["task"].name, score["split"]) for score in scores}
     names = dict.fromkeys(score["task"].name for score in scores)
     missing = {s: [name for name in names if (name, s) not in measured] for s in (TEST_UNSEEN_CALLS, TEST_DEEPER)}

@@ -11,6 +11,9 @@ has died by k left out. `parallel` has t = depth, `leftmost` the rank of the clo
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import product
+
 import numpy as np
 
 from hf_listops.errors import ListOpsError
@@ -26,6 +29,11 @@ GENERATOR_VERSION = 1
 
 _BATCH = 16_384  # candidates drawn at once: their arrays stay in the processor's cache
 _MOST_DRAWS = 200_000  # of one row, after which its split counts as empty
+_MOST_IN_VAIN = 2_000_000  # of all rows of a batch without finding one
+
+
+class EmptySplitError(ListOpsError):
+    """A split of a task has no expression, or so few that none is found."""
 
 
 def generate(task: Task, split: str, seed: int, start: int, count: int) -> Rows:
@@ -38,7 +46,7 @@ def generate(task: Task, split: str, seed: int, start: int, count: int) -> Rows:
         start (`int`), count (`int`): which rows; chunks of any size give the same rows.
 
     Raises:
-        ListOpsError: the split is unknown, or so small that a row could not be found.
+        ListOpsError: the split is unknown. `EmptySplitError`: it is so small that a row could not be found.
     """
     return generate_at(task, split, seed, np.arange(start, start + count))
 
@@ -47,10 +55,23 @@ def generate_at(task: Task, split: str, seed: int, numbers: Ints) -> Rows:
     """The rows with these numbers, shape `(rows,)`, in this order; otherwise as `generate`."""
     if split not in splits.SPLITS:
         raise ListOpsError(f"split: {split!r} is none of {', '.join(splits.SPLITS)}")
+    if split == splits.TEST_UNSEEN_CALLS and not _holds_out_a_call(task):
+        raise EmptySplitError(
+            f"split: {split!r} of {task.name!r} has no expression, since none of the task's flat calls is held out; a larger "
+            "modulus or mix has some"
+        )
     keys = _row_keys(task, split, seed, numbers)
     batches = range(0, len(keys), _BATCH)
     pieces = [_generate_batch(task, split, keys[first : first + _BATCH], numbers[first]) for first in batches]
     return Rows.concatenate(pieces) if pieces else Rows.empty(task)
+
+
+@lru_cache(maxsize=64)
+def _holds_out_a_call(task: Task) -> bool:
+    """Whether one of the task's flat calls at least is held out: of a small modulus there may be none."""
+    numbers = [str(number) for number in range(task.modulus)]
+    arguments = (args for count in range(2, task.max_args + 1) for args in product(numbers, repeat=count))
+    return any(splits.is_held_out(f"[{name} {' '.join(args)} ]") for args in arguments for name in task.operations)
 
 
 def draw(task: Task, seed: int, count: int) -> Rows:
@@ -70,8 +91,8 @@ def _generate_batch(task: Task, split: str, keys: Hashes, first: int) -> Rows:
     tried = 0
     lowest = task.max_depth + 1 if split == splits.TEST_DEEPER else 1
     while len(pending):
-        if tried >= _MOST_DRAWS:
-            raise ListOpsError(
+        if tried >= _MOST_DRAWS or (len(pending) == len(keys) and tried * len(keys) >= _MOST_IN_VAIN):
+            raise EmptySplitError(
                 f"split: none of {tried:,} expressions drawn of {task.name!r} belongs to its split {split!r}, row "
                 f"{first + int(pending[0])}; a larger modulus, depth or mix has more of them"
             )

@@ -164,6 +164,8 @@ def _close_ranks(closes: NDArray[np.bool_], offsets: Ints) -> Ints:
 
 def _assemble(task: Task, tokens: Tokens, good: NDArray[np.bool_], lines: list[Line]) -> Rows:
     """Joins the lines of each good row with `=`, and ends it with `<eos>`."""
+    if not lines:
+        return Rows.empty(task)
     equals, eos, zero, close = (task.vocabulary.index(symbol) for symbol in (EQUALS, EOS, "0", CLOSE))
     place = np.cumsum(good) - 1
     kept = [(place[line.rows], line) if good[line.rows].all() else _only(line, good, place) for line in lines]

@@ -122,6 +122,8 @@ def test_a_split_too_small_says_how_many_exist(tmp_path: Path) -> None:
     with pytest.raises(ListOpsError, match=r"only \d+ exist"):
         build([task], tmp_path / "x", train_rows=10, evaluation_rows=exist + 1, progress=False)
     assert not (tmp_path / "x" / task.name).exists()
+    with pytest.raises(ListOpsError, match=r"'med-mod3-depth3', split 'test_unseen_calls', but only 0"):
+        build([Task(("MED",), 3, 3)], tmp_path / "y", train_rows=10, evaluation_rows=10, progress=False)
 
 
 @pytest.mark.parametrize("split", SPLITS[1:])
