@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -78,7 +80,12 @@ def build(
     for field in ("train_rows", "evaluation_rows"):
         if not isinstance(request[field], int) or request[field] < 1:
             raise ListOpsError(f"{field}: {request[field]!r} is not a number of rows; a right one is 2000")
-    manifest = open_dataset_folder(out, request)
+    with open_dataset_folder(out, request) as manifest:
+        _add_tasks(tasks, out, manifest, progress)
+
+
+def _add_tasks(tasks: Iterable[Task], out: Path, manifest: dict[str, Any], progress: bool) -> None:
+    seed, train_rows, evaluation_rows = (manifest[field] for field in ("seed", "train_rows", "evaluation_rows"))
     wanted = [task for task in dict.fromkeys(tasks) if task.name not in manifest["configs"]]
     bar = tqdm(total=len(wanted) * len(SPLITS), desc="building", unit="split", disable=not progress or not wanted)
     with bar:
@@ -107,8 +114,25 @@ def file_name(split: str) -> str:
     return f"{split}-00000-of-00001.parquet"
 
 
-def open_dataset_folder(out: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a dataset folder, made if the folder is new. Raises if it holds anything else than `request`."""
+@contextlib.contextmanager
+def open_dataset_folder(out: Path, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The manifest of a dataset folder, made if the folder is new; meanwhile other processes that ask for it wait.
+
+    Raises:
+        ListOpsError: the folder holds anything else than `request`.
+    """
+    if out.exists() and not out.is_dir():
+        raise ListOpsError(f"out: {str(out)!r} is no folder; choose another one")
+    out.mkdir(parents=True, exist_ok=True)
+    lock = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield _manifest_of(out, request)
+    finally:
+        os.close(lock)
+
+
+def _manifest_of(out: Path, request: dict[str, Any]) -> dict[str, Any]:
     path = out / MANIFEST
     if path.exists():
         manifest: dict[str, Any] = json.loads(path.read_text())
@@ -119,9 +143,8 @@ def open_dataset_folder(out: Path, request: dict[str, Any]) -> dict[str, Any]:
                     "choose another folder"
                 )
         return manifest
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if any(out.iterdir()):
         raise ListOpsError(f"out: {str(out)!r} is not empty and holds no dataset of ours; choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
     manifest = {**request, "configs": {}}
     write_atomically(path, json.dumps(manifest, indent=1))
     return manifest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -17,11 +18,13 @@ TASK = Task(("MAX", "MIN", "MED", "SUM"), modulus=10)
 
 
 def import_original(file: Path, out: Path, *, split: str = "test") -> int:
-    """Writes one original TSV file (value, tab, expression) as a config named after it. Returns its number of rows.
+    """Writes one original TSV file (value, tab, expression) as a split of a config named after it. Returns its rows.
 
     Raises:
-        ListOpsError: a line is malformed, or its value is not what its expression gives.
+        ListOpsError: a line is malformed, or its value is not what its expression gives; `split` is no split's name.
     """
+    if not re.fullmatch(r"[a-z_]+", split):
+        raise ListOpsError(f"split: {split!r} is no split's name; a right one is 'test'")
     if not file.is_file():
         raise ListOpsError(f"file: {str(file)!r} does not exist; an original ListOps file is called 'test_d20s.tsv'")
     columns: dict[str, list[object]] = {name: [] for name in SCHEMA.names}
@@ -41,14 +44,18 @@ def import_original(file: Path, out: Path, *, split: str = "test") -> int:
             columns[name].append(cell)
     if not columns["prompt"]:
         raise ListOpsError(f"file: {file.name!r} is empty; a line is '9<tab>[MAX 2 9 ]'")
-    manifest = open_dataset_folder(out, {"imported": True})
-    folder = out / f".{file.stem}.tmp"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        description = write_split(folder / file_name(split), pa.table(columns, schema=SCHEMA))
-        add_config(out, manifest, file.stem, {split: {**description, "source_sha256": sha256_of(file)}}, folder)
-    finally:
+    with open_dataset_folder(out, {"imported": True}) as manifest:
+        folder = out / f".{file.stem}.tmp"
         shutil.rmtree(folder, ignore_errors=True)
-    write_card(out, manifest)
+        folder.mkdir()
+        try:
+            description = write_split(folder / file_name(split), pa.table(columns, schema=SCHEMA))
+            splits = manifest["configs"].get(file.stem, {})
+            for other in splits.keys() - {split}:
+                shutil.copy2(out / file.stem / file_name(other), folder)
+            description["source_sha256"] = sha256_of(file)
+            add_config(out, manifest, file.stem, {**splits, split: description}, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        write_card(out, manifest)
     return len(columns["prompt"])

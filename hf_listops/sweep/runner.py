@@ -169,10 +169,7 @@ def _build_data(sweep: Sweep) -> None:
             if config.dataset == dataset
             for task in (*config.tasks, *single_operation_tasks(config))
         ]
-        Path(dataset).parent.mkdir(parents=True, exist_ok=True)
-        with open(Path(dataset).parent / f".{Path(dataset).name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # of several sweeps one builds
-            build(tasks, Path(dataset))
+        build(tasks, Path(dataset))  # of several sweeps one builds, and the others wait
 
 
 def _claim(sweep: Sweep, waiting: list[RunConfig], code: Path, place: int, done: _Done) -> Job | None:

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import datasets
@@ -75,9 +76,25 @@ def test_another_dataset_is_never_written_to(tmp_path: Path) -> None:
     (tmp_path / "b" / "thesis.tex").write_text("…")
     with pytest.raises(ListOpsError, match="not empty"):
         build([MIX], tmp_path / "b", progress=False)
+    with pytest.raises(ListOpsError, match=r"thesis\.tex' is no folder"):
+        build([MIX], tmp_path / "b" / "thesis.tex", progress=False)
     with pytest.raises(ListOpsError, match="train_rows: 0"):
         build([MIX], tmp_path / "c", train_rows=0, progress=False)
     assert not (tmp_path / "c").exists()
+
+
+def test_several_builders_of_one_folder(tmp_path: Path) -> None:
+    """One waits for the other: nothing is lost, nothing is built over, from the first moment of a new folder on."""
+    tasks = [Task((name,)) for name in ("MAX", "MIN", "MED", "SUM", "FIRST", "LAST")]
+    out = tmp_path / "new"
+
+    def some(first: int) -> None:
+        build([*tasks[first:], *tasks[:first]], out, train_rows=200, evaluation_rows=20, progress=False)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(some, range(6)))
+    assert check(str(out), progress=False) == {task.name: 280 for task in sorted(tasks, key=lambda of: of.name)}
+    assert not list(out.glob(".*"))
 
 
 def test_a_build_cut_off_is_made_good(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from hf_listops.data.build import SCHEMA, build
 from hf_listops.data.check import check
+from hf_listops.data.load import read_splits
 from hf_listops.data.original import import_original
 from hf_listops.errors import ListOpsError
 from hf_listops.language import Task, generate, is_held_out, parse, prompt_and_completion, split_of
@@ -154,6 +155,20 @@ def test_original_files(shared: Path, tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
     with pytest.raises(ListOpsError, match="row 1999: answer is"):
         check(str(tmp_path / "out"), progress=False)
+
+
+def test_the_splits_of_an_original_config(tmp_path: Path) -> None:
+    (tmp_path / "d20s.tsv").write_text("2\t[SM 1 1 ]\n")
+    import_original(tmp_path / "d20s.tsv", tmp_path / "out", split="train")
+    (tmp_path / "d20s.tsv").write_text("3\t[SM 1 2 ]\n4\t[SM 2 2 ]\n")
+    import_original(tmp_path / "d20s.tsv", tmp_path / "out")
+    assert check(str(tmp_path / "out"), progress=False) == {"d20s": 3}
+    (tmp_path / "d20s.tsv").write_text("5\t[SM 1 4 ]\n")
+    import_original(tmp_path / "d20s.tsv", tmp_path / "out", split="train")
+    loaded = read_splits(str(tmp_path / "out"), "d20s")
+    assert {split: rows["answer"][:] for split, rows in loaded.items()} == {"train": [5], "test": [3, 4]}
+    with pytest.raises(ListOpsError, match="split: 'a/b' is no split's name"):
+        import_original(tmp_path / "d20s.tsv", tmp_path / "out", split="a/b")
 
 
 def test_original_errors(tmp_path: Path) -> None:
