@@ -20,14 +20,14 @@ from hf_listops.data.files import sha256_of, write_atomically
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.card import card_files
 from hf_listops.hub.manifest import MANIFEST, manifest_text, read_manifest
-from hf_listops.hub.names import DEFAULT_NAMESPACE, model_repo, step_revision
+from hf_listops.hub.names import DEFAULT_NAMESPACE, model_repo
 from hf_listops.hub.publishing import MAIN, revisions_of
 from hf_listops.hub.run_folder import RUN, finished_line, read_config, read_metrics
 from hf_listops.language import Task
 from hf_listops.reporting import reporting_errors
 from hf_listops.sweep.grid import read_sweep
 from hf_listops.training.config import RunConfig, read_recipe
-from hf_listops.training.schedule import keeps_checkpoint
+from hf_listops.training.verification import kept_revisions
 
 SUITE = Path(__file__).parent
 CARDS = SUITE.parent / "model_cards"
@@ -45,16 +45,14 @@ def collect(run: Path, with_steps: bool) -> Path:
         ListOpsError: the run is not finished or in the suite already, a checkpoint differs from its manifest, or a step that
             the run kept is not there.
     """
-    last = finished_line(run)
-    if last is None:
+    if finished_line(run) is None:
         raise ListOpsError(f"run: {str(run)!r} is not finished; a right one is a folder that train.py has finished")
     config = RunConfig(**read_recipe(run / RUN))
     target = SUITE / str(config.run_name)
     if target.exists():
         raise ListOpsError(f"run: {target.name!r} is in the suite already; remove {str(target)!r} to take another")
     revisions = revisions_of(run) if with_steps else {MAIN: run}
-    kept = [step_revision(step) for step in range(last["step"] + 1) if keeps_checkpoint(config.save_steps, step)]
-    missing = [revision for revision in kept if revision not in revisions]
+    missing = [revision for revision in kept_revisions(run) if revision not in revisions]
     if missing and with_steps:
         raise ListOpsError(f"run: {str(run)!r} kept {', '.join(missing)}, which is missing or holds no {MANIFEST}")
     with TemporaryDirectory(dir=SUITE, prefix=".collecting-") as scratch:
@@ -64,15 +62,18 @@ def collect(run: Path, with_steps: bool) -> Path:
             for name in (*read_manifest(checkpoint)["files"], MANIFEST):
                 (to / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(checkpoint / name, to / name)
-        _issue(copy, RunConfig(**config.to_dict() | {"save_steps": [0]}) if missing else config)
+        _issue(copy, config, whole=not missing)
         write_atomically(CARDS / f"{target.name}.md", (copy / "README.md").read_bytes())
         copy.rename(target)
     return target
 
 
-def _issue(folder: Path, config: RunConfig) -> None:
+def _issue(folder: Path, config: RunConfig, whole: bool) -> None:
     """Writes the config, the card as today's code makes it, and the manifest of both; older code made other cards."""
     manifest = read_manifest(folder)
+    if not whole:  # a run that has kept no step
+        config = RunConfig(**config.to_dict() | {"save_steps": [0]})
+        manifest["kept_steps"] = []
     (folder / RUN).write_text(config.to_yaml())
     facts = {name: value for name, value in manifest.items() if name != "files"}
     card = card_files(read_config(folder), read_metrics(folder), facts, model_repo(DEFAULT_NAMESPACE, config.run_name))

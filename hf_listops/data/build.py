@@ -37,6 +37,7 @@ from hf_listops.language.splits import (
 
 MANIFEST = "listops.json"
 TRAIN_ROWS, EVALUATION_ROWS = 100_000, 2_000
+SIZES = ("seed", "train_rows", "evaluation_rows")  # what a folder is built with, beside its tasks
 _ENUMERABLE = 1_000_000  # up to so many expressions are counted one by one
 
 SCHEMA = pa.schema(
@@ -85,7 +86,7 @@ def build(
 
 
 def _add_tasks(tasks: Iterable[Task], out: Path, manifest: dict[str, Any], progress: bool) -> None:
-    seed, train_rows, evaluation_rows = (manifest[field] for field in ("seed", "train_rows", "evaluation_rows"))
+    seed, train_rows, evaluation_rows = (manifest[field] for field in SIZES)
     wanted = [task for task in dict.fromkeys(tasks) if task.name not in manifest["configs"]]
     bar = tqdm(total=len(wanted) * len(SPLITS), desc="building", unit="split", disable=not progress or not wanted)
     with bar:

@@ -162,7 +162,8 @@ def _metadata(
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag="text-generation",
-        base_model=_start(config),
+        # A folder's path means nothing on the Hub, which refuses it. Older manifests do not tell.
+        base_model=_start(config) if facts.get("base_model_commit", "unknown") else None,
         datasets=[dataset_repo(namespace)],
         tags=["listops", "gpt2", "arithmetic", *(["curriculum-learning"] if mixes_tasks else [])],
         model_name=facts["run"],
@@ -201,7 +202,7 @@ def _data(facts: dict[str, Any]) -> str:
     if dataset == "generated":
         return "endless rows of the generator"
     if revision is not None and revision.startswith("sha256:"):
-        return f"the fixed rows of a built dataset whose manifest has the hash `{revision}`"
+        return f"the fixed rows of a built dataset with the hash `{revision}`"
     return f"the fixed rows of `{dataset}`" + ("" if revision is None else f" at `{revision}`")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_listops.data.build import MANIFEST, build, file_name
+from hf_listops.data.build import MANIFEST, SIZES, build, file_name
 from hf_listops.data.card import dataset_card
 from hf_listops.data.files import sha256_of
 from hf_listops.data.remote import explained
@@ -16,8 +16,6 @@ from hf_listops.hub.api import default_namespace, persistently, read_json
 from hf_listops.hub.names import dataset_repo
 from hf_listops.hub.publishing import MAIN, Published
 from hf_listops.language import Task
-
-_SIZES = ("seed", "train_rows", "evaluation_rows")
 
 
 def push_data(tasks: Sequence[Task], folder: Path, repo_id: str | None = None, *, private: bool = False) -> Published:
@@ -39,7 +37,7 @@ def push_data(tasks: Sequence[Task], folder: Path, repo_id: str | None = None, *
     user = default_namespace(api)
     repo_id = repo_id or dataset_repo(user)
     before = json.loads((folder / MANIFEST).read_text()) if (folder / MANIFEST).is_file() else {}
-    build(tasks, folder, **{field: before[field] for field in _SIZES if field in before})
+    build(tasks, folder, **{field: before[field] for field in SIZES if field in before})
     built = json.loads((folder / MANIFEST).read_text())
     wanted = {task.name: built["configs"][task.name] for task in tasks}
     for name, splits in wanted.items():
@@ -82,7 +80,7 @@ def _merged(
     """The manifest of the repo with the configs that are pushed. Raises `ListOpsError` if the two were built differently."""
     if there is None:
         return {**built, "configs": dict(sorted(wanted.items()))}
-    for field in ("generator_version", *_SIZES):
+    for field in ("generator_version", *SIZES):
         if there.get(field) != built.get(field):
             raise ListOpsError(
                 f"repo: {repo_id!r} holds a dataset with {field} {there.get(field)!r}, not {built.get(field)!r}; choose "

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from hf_listops.data.build import MANIFEST as DATASET_MANIFEST
-from hf_listops.data.files import sha256_of
+from hf_listops.data.build import SIZES
 from hf_listops.data.load import GENERATED
 from hf_listops.data.remote import commit_of, local_folder, split_revision
 from hf_listops.data.token_matrix import TokenMatrix
@@ -21,9 +24,10 @@ from hf_listops.errors import ListOpsError
 from hf_listops.evaluation.forward import LeanGPT2
 from hf_listops.hub.card import card_files
 from hf_listops.hub.manifest import provenance
-from hf_listops.hub.names import DEFAULT_NAMESPACE, model_repo, step_revision
-from hf_listops.hub.publishing import BackgroundPublisher
+from hf_listops.hub.names import DEFAULT_NAMESPACE, model_repo, parse_step_revision, step_revision
+from hf_listops.hub.publishing import MAIN, BackgroundPublisher, revisions_of
 from hf_listops.hub.run_folder import METRICS, RUN
+from hf_listops.hub.verification import WEIGHTS
 from hf_listops.language import GENERATOR_VERSION
 from hf_listops.training.checkpoints import (
     STATE,
@@ -36,7 +40,7 @@ from hf_listops.training.checkpoints import (
 )
 from hf_listops.training.config import RunConfig
 from hf_listops.training.curriculum import CurriculumBatchSampler, rank_slice
-from hf_listops.training.evaluations import Evaluations
+from hf_listops.training.evaluations import Evaluations, single_operation_tasks
 from hf_listops.training.folder import Metrics
 from hf_listops.training.model import FlatParameters, count_parameters, make_model
 from hf_listops.training.schedule import learning_rate_at
@@ -44,14 +48,35 @@ from hf_listops.training.sources import RowSource, rows_sha256, training_sources
 from hf_listops.training.step import LossAndGradient, count_targets
 
 
-def data_revision(dataset: str) -> str | None:
-    """What identifies the training data: the hash of a built dataset's manifest, or a Hub repo's commit; else None."""
-    if dataset == GENERATED:
-        return None
-    if not Path(dataset).is_dir():
-        return commit_of(local_folder(dataset, "dataset", ["README.md"]))
-    path = Path(dataset) / DATASET_MANIFEST
-    return f"sha256:{sha256_of(path)}" if path.is_file() else None
+@dataclass(frozen=True)
+class DataOrigin:
+    """What identifies the rows of a run: a Hub repo's commit, or the hash of its tasks in a built folder.
+
+    `built` says how to build them anew: `seed`, `train_rows`, `evaluation_rows`. Both are None where nothing says it.
+    """
+
+    revision: str | None = None
+    built: dict[str, int] | None = None
+
+
+def data_origin(config: RunConfig) -> DataOrigin:
+    """The origin of a run's data. Other tasks in the same folder, and where it lies, do not enter."""
+    if config.dataset == GENERATED:
+        return DataOrigin()
+    if not Path(config.dataset).is_dir():
+        return DataOrigin(commit_of(local_folder(config.dataset, "dataset", ["README.md"])))
+    path = Path(config.dataset) / DATASET_MANIFEST
+    if not path.is_file():
+        return DataOrigin()
+    manifest = json.loads(path.read_text())
+    tasks = sorted(task.name for task in (*config.tasks, *single_operation_tasks(config)))
+    files = {
+        f"{task} {split}": about["sha256"]
+        for task in tasks
+        for split, about in manifest["configs"].get(task, {}).items()
+    }
+    built = {field: manifest[field] for field in SIZES} if all(field in manifest for field in SIZES) else None
+    return DataOrigin(f"sha256:{hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()}", built)
 
 
 class Training:
@@ -62,12 +87,12 @@ class Training:
         ranks = accelerator.num_processes * config.gradient_accumulation_steps
         if config.batch_size < ranks:
             raise ListOpsError(f"batch_size: {config.batch_size} is below processes x accumulation steps, {ranks}")
-        self.data_revision = data_revision(config.dataset)
+        self.origin = data_origin(config)
         dataset = config.dataset
         if (
             dataset != GENERATED and not Path(dataset).is_dir()
         ):  # all splits of one commit, whatever is pushed meanwhile
-            dataset = f"{split_revision(dataset)[0]}@{self.data_revision}"
+            dataset = f"{split_revision(dataset)[0]}@{self.origin.revision}"
         self.sources: dict[str, RowSource] = training_sources(dataset, config.tasks, config.seed, config.positions)
         self.rows_sha256 = rows_sha256(self.sources)
         self.evaluations = Evaluations(dataclasses.replace(config, dataset=dataset))
@@ -84,6 +109,8 @@ class Training:
             betas=(config.adam_beta1, config.adam_beta2),
             fused=True,
         )
+        base = config.base_model
+        self.base_model_commit = None if base is None else commit_of(local_folder(base, patterns=[WEIGHTS]))
         self.tokenizer = make_tokenizer(config.tasks[-1], config.positions)
         self.loss_and_gradient = LossAndGradient(self.model, config, accelerator)
         self.lean = LeanGPT2(self.model)
@@ -195,6 +222,12 @@ class Training:
             extra[STEP_STATE] = state_bytes(self.config, self.parameters, self.optimizer, self.progress)
         self.save_checkpoint(self.config.folder / "steps" / step_revision(self.step), extra)
 
+    def _kept_steps(self, target: Path) -> list[int]:
+        """The steps kept up to this checkpoint, in order: a resumed run may be asked for others from then on."""
+        there = {parse_step_revision(revision) for revision in revisions_of(self.config.folder).keys() - {MAIN}}
+        own = set() if target == self.config.folder else {self.step}
+        return sorted(step for step in there | own if step <= self.step)
+
     def save_checkpoint(self, target: Path, extra: dict[str, bytes] | None = None) -> None:
         """A complete model folder of the current weights, with some files more."""
         if not self.accelerator.is_main_process:
@@ -206,7 +239,10 @@ class Training:
             "step": self.step,
             "tokens": self.tokens,
             "dataset": config.dataset,
-            "data_revision": self.data_revision,
+            "data_revision": self.origin.revision,
+            "data_built": self.origin.built,
+            "base_model_commit": self.base_model_commit,
+            "kept_steps": self._kept_steps(target),
             "generator_version": GENERATOR_VERSION,
             "params_total": self.params[0],
             "params_non_embedding": self.params[1],

@@ -10,28 +10,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
 from hf_listops.data.build import build
 from hf_listops.data.load import GENERATED
+from hf_listops.data.remote import split_revision
 from hf_listops.errors import ListOpsError
 from hf_listops.evaluation.checkpoint import load_checkpoint
 from hf_listops.hub.manifest import MANIFEST, provenance
+from hf_listops.hub.names import step_revision
 from hf_listops.hub.run_folder import RUN, read_metrics
 from hf_listops.hub.verification import WEIGHTS, all_revisions, family_problems, file_problems
+from hf_listops.language.splits import TEST
 from hf_listops.training.checkpoints import STEP_STATE, load_state, weights_of
 from hf_listops.training.config import RunConfig, read_recipe
 from hf_listops.training.evaluations import Evaluations, single_operation_tasks
 from hf_listops.training.loop import make_accelerator
 from hf_listops.training.model import make_model
-from hf_listops.training.run import Training, data_revision
+from hf_listops.training.run import Training, data_origin
 from hf_listops.training.schedule import keeps_checkpoint
 
 TOLERANCE = 0.001
-"""By how much a recomputed accuracy may differ: another machine rounds otherwise, and may turn a row in a thousand."""
-
+"""By how much a recomputed accuracy may differ, or by one row of few: another machine rounds otherwise, and may turn one."""
 
 ROUNDING = 0.001
 """By how much of the way a replayed stretch may end elsewhere: less than any other row or hyperparameter makes."""
@@ -68,12 +71,13 @@ def verify(name: str, *, progress: bool = True) -> list[Verified]:
         manifest = _manifest(folder)
         if config.hash != manifest["hash"]:
             problems[revision].append(f"{RUN} has the hash {config.hash}, the manifest says {manifest['hash']}")
-        if manifest["step"] == 0 and not _same_weights(folder, weights_of(make_model(config))):
-            problems[revision].append("its weights are not those that its seed, or its base model, gives")
-        if evaluations is None:
-            evaluations = Evaluations(
-                dataclasses.replace(config, dataset=_dataset_here(config, manifest) or GENERATED)
-            )
+        if manifest["step"] == 0:
+            problems[revision] += _start_problems(folder, config, manifest)
+        try:
+            evaluations = evaluations or _evaluations(config, manifest)
+        except ListOpsError as error:
+            problems[revision].append(f"its accuracies cannot be computed anew ({error})")
+            continue
         count, found = _accuracy_problems(folder, manifest["step"], evaluations)
         accuracies[revision] = count
         problems[revision] += found
@@ -104,10 +108,29 @@ def _same_weights(folder: Path, weights: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(tensor, weights[name]) for name, tensor in saved.items())
 
 
+def _start_problems(folder: Path, config: RunConfig, manifest: dict[str, Any]) -> list[str]:
+    """Whether the first weights are those of the seed, or of the base model at the commit that the run took it from."""
+    commit = manifest.get("base_model_commit")
+    if commit is not None:
+        config = dataclasses.replace(config, base_model=f"{split_revision(config.base_model or '')[0]}@{commit}")
+    try:
+        first = weights_of(make_model(config))
+    except ListOpsError as error:
+        return [f"its first weights cannot be made anew ({error})"]
+    return (
+        [] if _same_weights(folder, first) else ["its weights are not those that its seed, or its base model, gives"]
+    )
+
+
+def kept_revisions(folder: Path) -> list[str]:
+    """The steps that a run kept up to one of its checkpoints: as its manifest says, or an older one's config."""
+    config, manifest = RunConfig(**read_recipe(folder / RUN)), _manifest(folder)
+    asked = [step for step in range(manifest["step"] + 1) if keeps_checkpoint(config.save_steps, step)]
+    return [step_revision(step) for step in manifest.get("kept_steps", asked)]
+
+
 def _missing_steps(newest: Path, revisions: dict[str, Path]) -> list[str]:
-    config, last = RunConfig(**read_recipe(newest / RUN)), _manifest(newest)["step"]
-    kept = [f"step-{step}" for step in range(last + 1) if keeps_checkpoint(config.save_steps, step)]
-    missing = [revision for revision in kept if revision not in revisions]
+    missing = [revision for revision in kept_revisions(newest) if revision not in revisions]
     return [f"the run kept {', '.join(missing)}, which is missing"] if missing else []
 
 
@@ -123,7 +146,12 @@ def _accuracy_problems(folder: Path, step: int, evaluations: Evaluations) -> tup
         if line["step"] == step and "final" in line:
             said |= _flat(line["final"])
             found |= _flat(evaluations.final(lean))
-    wrong = [key for key in said if key not in found or abs(said[key] - found[key]) > TOLERANCE]
+    rows = _rows_behind(evaluations)
+    wrong = [
+        key
+        for key in said
+        if key not in found or abs(said[key] - found[key]) > max(TOLERANCE, 1.5 / rows[key] if key in rows else 0)
+    ]
     return len(said), [f"{key} is {found.get(key)}, the card says {said[key]}" for key in wrong]
 
 
@@ -135,15 +163,44 @@ def _flat(numbers: dict[str, Any], prefix: str = "") -> dict[str, float]:
     return flat
 
 
-def _dataset_here(config: RunConfig, manifest: dict[str, Any]) -> str | None:
-    """The dataset of a run as it can be read here and now; None if it lay in a folder that is not here, or has changed."""
+def _evaluations(config: RunConfig, manifest: dict[str, Any]) -> Evaluations:
+    with tempfile.TemporaryDirectory() as scratch:
+        dataset = _dataset_of(config, manifest, Path(scratch) / "data", train_rows=1)
+        return Evaluations(dataclasses.replace(config, dataset=dataset))
+
+
+def _rows_behind(evaluations: Evaluations) -> dict[str, int]:
+    """How many rows each accuracy is measured on, by the path of `_flat`."""
+    counts: dict[str, int] = {}
+    for task, splits in evaluations.rows.items():
+        for measure in ("exact_match", "answer_accuracy"):
+            counts[f"{measure} {task}"] = min(evaluations.config.eval_rows, len(splits[TEST]))
+            counts |= {f"{task} {split} {measure}": len(rows) for split, rows in splits.items()}
+        for split, rows in splits.items():
+            for depth, count in zip(*np.unique(rows.depths, return_counts=True), strict=True):
+                counts[f"{task} {split} exact_match_per_depth {depth}"] = int(count)
+    return counts
+
+
+def _dataset_of(config: RunConfig, manifest: dict[str, Any], scratch: Path, train_rows: int | None = None) -> str:
+    """The dataset of a run: as it lies here, at its commit on the Hub, or built anew, with `train_rows` only.
+
+    Raises:
+        ListOpsError: it is not here, and the manifest does not say how to build it.
+    """
     if config.dataset == GENERATED:
         return GENERATED
     revision = manifest["data_revision"] or ""
     if re.fullmatch(r"[0-9a-f]{40}", revision):  # of a Hub repo
         return f"{config.dataset.partition('@')[0]}@{revision}"
-    is_here = Path(config.dataset).is_dir() and data_revision(config.dataset) == revision
-    return config.dataset if is_here else None
+    if Path(config.dataset).is_dir() and data_origin(config).revision == manifest["data_revision"]:
+        return config.dataset
+    built = manifest.get("data_built", {})  # older manifests do not tell: they are of the published sizes
+    if not revision or built is None:
+        raise ListOpsError(f"dataset: {config.dataset!r} is not here as it was, and nothing says how to build it")
+    tasks = [*config.tasks, *single_operation_tasks(config)]
+    build(tasks, scratch, **(built | ({} if train_rows is None else {"train_rows": train_rows})), progress=False)
+    return str(scratch)
 
 
 @dataclass(frozen=True)
@@ -171,10 +228,11 @@ def replay(name: str, start: str, end: str, *, progress: bool = True) -> Replaye
     """Trains from one revision to a later one and compares the weights.
 
     `step-0` can always be the start; another revision if the run kept its state (`save_state`). A dataset that is not here
-    is built anew, at the published sizes.
+    is built anew, with the seed and sizes that the manifest names.
 
     Raises:
-        ListOpsError: there is no such revision, the start keeps no state or another one's, or the end is not behind it.
+        ListOpsError: there is no such revision, the start keeps no state or another one's, the end is not behind it, or the
+            dataset cannot be had.
     """
     revisions = all_revisions(name)
     for revision in (start, end):
@@ -188,10 +246,7 @@ def replay(name: str, start: str, end: str, *, progress: bool = True) -> Replaye
         raise ListOpsError(f"replay: {start!r} keeps no state; start at step-0, or train with --save_state")
     config = RunConfig(**read_recipe(revisions[start] / RUN))
     with tempfile.TemporaryDirectory() as scratch:
-        dataset = _dataset_here(config, _manifest(revisions[start]))
-        if dataset is None:
-            dataset = f"{scratch}/data"
-            build([*config.tasks, *single_operation_tasks(config)], Path(dataset), progress=progress)
+        dataset = _dataset_of(config, _manifest(revisions[start]), Path(scratch) / "data")
         here = dataclasses.replace(
             config, dataset=dataset, output_dir=f"{scratch}/run", report_to="none", resume=False, push_to_hub=False
         )

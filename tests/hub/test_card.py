@@ -286,8 +286,11 @@ def test_the_curriculum_picture_shows_the_weights(ramp: Path) -> None:
 
 def test_a_model_that_starts_from_another(trained: Path) -> None:
     config, metrics, facts = inputs(trained)
-    text = card_files({**config, "base_model": f"{REPO}@step-512"}, metrics, facts, REPO)["README.md"].decode()
+    child, known = {**config, "base_model": f"{REPO}@step-512"}, {**facts, "base_model_commit": "c" * 40}
+    text = card_files(child, metrics, known, REPO)["README.md"].decode()
     assert ModelCard(text).data.base_model == REPO
+    from_a_folder = card_files({**config, "base_model": "outputs/mine"}, metrics, facts, REPO)["README.md"].decode()
+    assert ModelCard(from_a_folder).data.base_model is None
     assert f"From the weights of `{REPO}` it took" in text
     assert "@step-512" not in text
 
