@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_listops.cli_hub import add_hub_commands
+from hf_listops.data.files import DATA
 from hf_listops.errors import ListOpsError
 from hf_listops.reporting import reporting_errors
 
@@ -205,9 +206,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_build_arguments(data.add_parser("build", help="build the configs of some tasks as Parquet files with a card"))
     push = data.add_parser("push", help="publish the configs of some tasks, building what is not built yet")
     add_task_arguments(push)
-    push.add_argument(
-        "--out", type=Path, default=Path("outputs/data"), help="the dataset's folder (default outputs/data)"
-    )
+    push.add_argument("--out", type=Path, default=DATA, help=f"the dataset's folder (default {DATA})")
     push.add_argument("--repo", help="NAMESPACE/REPO; listops of the token's user by default")
     push.add_argument("--private", action="store_true", help="make a new repo private")
     push.set_defaults(run_command=_push)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from hf_listops.data.build import MANIFEST
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.run_folder import finished_line
 from hf_listops.reporting import reporting_errors
@@ -31,7 +33,12 @@ def quickstart(out: Path) -> int:
     Raises:
         ListOpsError: it is not run from there, or the Hub cannot be started.
     """
-    from hf_listops.hub.server.serving import execute, running
+    try:
+        from hf_listops.hub.server.serving import execute, running
+    except ModuleNotFoundError as error:
+        raise ListOpsError(
+            f"quickstart: its Hub needs {error.name}; install the extra with: pip install 'hf_listops[hub]'"
+        ) from None
 
     for needed in (Path("train.py"), *RECIPES):
         if not needed.is_file():
@@ -57,9 +64,11 @@ def publish_and_compare(out: Path) -> None:
     folders = [out / str(config.run_name) for config in configs]
     data = Path(configs[0].dataset)
     say(f"A Hub of your own at {constants.ENDPOINT}; later: hf-listops hub serve --root {out / HUB}\n\n")
-    say(f"1. Data: 100,000 rows a task in {data}, then on the Hub\n")
+    say(f"1. Data in {data}, then on the Hub\n")
     tasks = [task for config in configs for task in (*config.tasks, *single_operation_tasks(config))]
-    say(f"   datasets/{push_data(list(dict.fromkeys(tasks)), data).repo_id}\n")
+    pushed = push_data(list(dict.fromkeys(tasks)), data)
+    rows = json.loads((data / MANIFEST).read_text())["train_rows"]
+    say(f"   {rows:,} rows a task to train on, datasets/{pushed.repo_id}\n")
     say("2. Two runs of the same size, side by side, published as they train\n")
     train_side_by_side(RECIPES, configs, folders)
     names = [publish(folder, progress=False).repo_id for folder in folders]

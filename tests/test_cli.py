@@ -30,6 +30,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["solve", "nowhere", "[SUM 1 2 ]"], "model: 'nowhere' is no folder and not in the cache, or"),
         (["analyze", "curves", "nowhere", "--out", "x"], "model: 'nowhere' is no folder and not in the cache"),
         (["record", "nowhere", "--to", "x"], "run: 'nowhere' is not finished"),
+        (["data", "build", "sum-mod10-depth2", "--out", "a_file/x"], "a_file/x: Not a directory; nothing was lost"),
         (["quickstart"], "quickstart: 'train.py' is not here"),
         (["solv"], "invalid choice: 'solv'"),
     ],
@@ -42,6 +43,7 @@ def test_wrong_input(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_file").touch()
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]

@@ -85,6 +85,12 @@ def build(
         _add_tasks(tasks, out, manifest, progress)
 
 
+def build_like(tasks: Iterable[Task], out: Path) -> None:
+    """As `build`, with the seed and sizes of what is there; with the published ones in a new folder."""
+    there = json.loads((out / MANIFEST).read_text()) if (out / MANIFEST).is_file() else {}
+    build(tasks, out, **{field: there[field] for field in SIZES if field in there})
+
+
 def _add_tasks(tasks: Iterable[Task], out: Path, manifest: dict[str, Any], progress: bool) -> None:
     seed, train_rows, evaluation_rows = (manifest[field] for field in SIZES)
     wanted = [task for task in dict.fromkeys(tasks) if task.name not in manifest["configs"]]

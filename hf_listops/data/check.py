@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hf_listops.data.load import config_names, read_splits
+from hf_listops.data.load import check_columns, config_names, read_splits
 from hf_listops.errors import ListOpsError
 from hf_listops.language import SPLITS, Task, evaluate, is_held_out, parse, trace
 from hf_listops.language.expression import reduced_calls
@@ -45,6 +45,9 @@ def check(source: str, configs: Iterable[str] | None = None, *, progress: bool =
     """
     names = list(configs) if configs is not None else config_names(source)
     loaded = {name: read_splits(source, name) for name in names}
+    for splits in loaded.values():
+        for rows in splits.values():
+            check_columns(source, rows)
     evaluated: dict[str, str] = {}
     for name in filter(_is_task, names):
         for split in SPLITS[1:]:

@@ -6,6 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
+DATA = Path("outputs/data")  # where recipes look for built data
+
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Writes to a neighbour, syncs, and renames: a reader sees the old content or the new, never a part."""

@@ -49,12 +49,7 @@ def load_splits(source: str, task: Task, splits: Sequence[str]) -> dict[str, Tok
 
 
 def _matrix(source: str, task: Task, split: str, dataset: Any) -> TokenMatrix:
-    missing = [column for column in COLUMNS if column not in dataset.column_names]
-    if missing:
-        raise ListOpsError(
-            f"dataset: {source!r} has no column {missing[0]!r}, only {', '.join(dataset.column_names)}; "
-            f"a dataset made by 'hf-listops data build' has {', '.join(COLUMNS)}"
-        )
+    check_columns(source, dataset)
     columns = dataset.with_format("arrow")[:]
     try:
         return TokenMatrix.from_texts(
@@ -66,6 +61,16 @@ def _matrix(source: str, task: Task, split: str, dataset: Any) -> TokenMatrix:
         )
     except ListOpsError as error:
         raise ListOpsError(f"dataset: {source!r}, split {split!r}, {error}") from None
+
+
+def check_columns(source: str, dataset: Any) -> None:
+    """Raises `ListOpsError` if a split lacks one of our columns."""
+    missing = [column for column in COLUMNS if column not in dataset.column_names]
+    if missing:
+        raise ListOpsError(
+            f"dataset: {source!r} has no column {missing[0]!r}, only {', '.join(dataset.column_names)}; "
+            f"a dataset made by 'hf-listops data build' has {', '.join(COLUMNS)}"
+        )
 
 
 def config_names(source: str) -> list[str]:

@@ -52,7 +52,7 @@ def mirror(
         repo_id (`str`): of the source; the destination's has the same name.
         kind (`str`): `model`, `dataset` or `space`.
         namespace (`str`, *optional*): of the destination, the source's by default.
-        private (`bool`): of a repo that is made now.
+        private (`bool`): of a repo that is made now; that of a private source is private in any case.
 
     Raises:
         ListOpsError: the destination holds something else, or a Hub refuses or cannot be reached.
@@ -76,11 +76,15 @@ class _Mirror:
         with explained(self.repo_id, self.kind, endpoint=self.source.endpoint):
             refs = persistently(lambda: self.source.list_repo_refs(self.repo_id, repo_type=self.kind))
             histories = {ref.name: self._history(self.source, ref.name) for ref in refs.branches}
-            sdk = self.source.space_info(self.repo_id).sdk if self.kind == "space" else None
+            info = persistently(lambda: self.source.repo_info(self.repo_id, repo_type=self.kind))
         with explained(self.target, self.kind, endpoint=self.destination.endpoint), no_hub_bars():
             persistently(
                 lambda: self.destination.create_repo(
-                    self.target, repo_type=self.kind, private=private or None, exist_ok=True, space_sdk=sdk
+                    self.target,
+                    repo_type=self.kind,
+                    private=private or info.private or None,
+                    exist_ok=True,
+                    space_sdk=getattr(info, "sdk", None),
                 )
             )
             self._find_copies(histories[MAIN][0].commit_id)

@@ -65,7 +65,7 @@ class RunName:
 def dataset_repo(namespace: str) -> str:
     """The repo of an owner's datasets, as in `hf-listops/listops`. Raises `ListOpsError` for what is no owner's name."""
     if not _NAMESPACE.fullmatch(namespace):
-        raise ListOpsError(f"namespace: {namespace!r} is no owner of repos; a right one is {DEFAULT_NAMESPACE!r}")
+        raise ListOpsError(f"hub_namespace: {namespace!r} is no owner of repos; a right one is {DEFAULT_NAMESPACE!r}")
     return f"{namespace}/listops"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_listops.data.build import MANIFEST, SIZES, build, file_name
+from hf_listops.data.build import MANIFEST, SIZES, build_like, file_name
 from hf_listops.data.card import dataset_card
 from hf_listops.data.files import sha256_of
 from hf_listops.data.remote import explained
@@ -36,8 +36,7 @@ def push_data(tasks: Sequence[Task], folder: Path, repo_id: str | None = None, *
     api = HfApi()
     user = default_namespace(api)
     repo_id = repo_id or dataset_repo(user)
-    before = json.loads((folder / MANIFEST).read_text()) if (folder / MANIFEST).is_file() else {}
-    build(tasks, folder, **{field: before[field] for field in SIZES if field in before})
+    build_like(tasks, folder)
     built = json.loads((folder / MANIFEST).read_text())
     wanted = {task.name: built["configs"][task.name] for task in tasks}
     for name, splits in wanted.items():

@@ -7,6 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from hf_listops.data.files import DATA
+from hf_listops.data.load import GENERATED
 from hf_listops.errors import ListOpsError, did_you_mean
 from hf_listops.training.config import RunConfig, check_fields, read_mapping
 
@@ -62,10 +64,22 @@ def read_sweep(path: Path) -> Sweep:
     runs: dict[str, RunConfig] = {}
     for place, grid in enumerate(grids):
         for config in _grid_runs(grid, base, f"grid {place + 1} of {str(path)!r}", path.stem):
-            runs.setdefault(config.hash, config)
+            first = runs.setdefault(config.hash, config)
+            if first != config:
+                one, other = first.to_dict(), config.to_dict()
+                field = next(name for name in one if one[name] != other[name])
+                raise ListOpsError(
+                    f"{field}: {str(path)!r} asks for {config.run_name} with {one[field]!r} and with {other[field]!r}, "
+                    "which is the same run; give one value"
+                )
     if not runs:
         raise ListOpsError(f"grids: {str(path)!r} asks for no run; a right one has {EXAMPLE}")
-    return Sweep(path.stem, path, tuple(runs.values()), bool(recipe.get("build_data", False)))
+    build_data = bool(recipe.get("build_data", False))
+    if build_data and any(config.dataset == GENERATED for config in runs.values()):
+        raise ListOpsError(
+            f"build_data: {str(path)!r} has runs on 'generated' rows; give a folder, as in dataset: {DATA}"
+        )
+    return Sweep(path.stem, path, tuple(runs.values()), build_data)
 
 
 def _grid_runs(grid: Any, base: dict[str, Any], where: str, name: str) -> list[RunConfig]:

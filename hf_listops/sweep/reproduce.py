@@ -12,8 +12,12 @@ from typing import Any
 
 import yaml
 
+from hf_listops.data.build import MANIFEST, build_like
+from hf_listops.data.files import DATA
 from hf_listops.errors import ListOpsError
 from hf_listops.hub.records import read_records
+from hf_listops.hub.run_folder import knots_of
+from hf_listops.language import Task
 from hf_listops.training.records import make_record
 
 
@@ -28,6 +32,8 @@ class Reproduction:
 
 def reproduce(records: Path, run: str) -> Reproduction:
     """Trains the run of one record anew, in a scratch folder, with the code of the record's commit.
+
+    What its dataset's folder lacks is built, as a sweep or the quickstart has built it.
 
     Args:
         records (`Path`): a `runs.jsonl`.
@@ -45,9 +51,12 @@ def reproduce(records: Path, run: str) -> Reproduction:
     if record["stopped"] == "error" or not commit or "+" in commit:
         why = "with an error" if record["stopped"] == "error" else "by code that is no commit"
         raise ListOpsError(f"run: {run!r} was recorded {why}, so it cannot be made again")
+    _build_data(record["config"])
     with tempfile.TemporaryDirectory() as scratch:
         code, folder, recipe = Path(scratch, "code"), Path(scratch, "run"), Path(scratch, "run.yaml")
-        recipe.write_text(yaml.safe_dump({**record["config"], "resume": False}))
+        private = {"resume": False, "push_to_hub": False, "report_to": "none"}
+        config = {field: private.get(field, value) for field, value in record["config"].items()}
+        recipe.write_text(yaml.safe_dump(config))
         added = subprocess.run(
             ["git", "worktree", "add", "--detach", str(code), commit], capture_output=True, text=True
         )
@@ -62,6 +71,15 @@ def reproduce(records: Path, run: str) -> Reproduction:
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", str(code)], capture_output=True)
     return compare(record, again)
+
+
+def _build_data(config: dict[str, Any]) -> None:
+    """Builds the tasks of a run into its dataset's folder; a name on the Hub, or data of another kind, is left alone."""
+    folder = Path(config["dataset"])
+    if (folder / MANIFEST).is_file() or folder == DATA:
+        tasks = [Task.from_name(name) for knot in knots_of(config) for name in knot["mix"]]
+        alone = [task.alone(operation) for task in tasks for operation in task.operations]
+        build_like([*tasks, *alone], folder)
 
 
 def compare(record: dict[str, Any], again: dict[str, Any]) -> Reproduction:

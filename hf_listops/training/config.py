@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 
 from hf_listops.errors import ListOpsError, did_you_mean
-from hf_listops.hub.names import RunName
+from hf_listops.hub.names import RunName, dataset_repo
 from hf_listops.language import Task
 from hf_listops.training.curriculum import Curriculum
 
@@ -148,6 +148,8 @@ class RunConfig:
             )
         self._name_tasks()
         str(self.run_name)
+        if self.hub_namespace is not None:
+            dataset_repo(self.hub_namespace)
 
     def _name_tasks(self) -> None:
         """Writes each task as the name that its evaluations have, however it was given."""
@@ -252,7 +254,7 @@ def read_mapping(path: Path, field: str, right_file: str, right_line: str) -> di
         raise ListOpsError(f"{field}: {str(path)!r} does not exist; a right one is {right_file}")
     try:
         mapping = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ListOpsError(f"{field}: {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(mapping, dict):
         raise ListOpsError(f"{field}: {str(path)!r} is not a mapping of fields; a right line is {right_line!r}")

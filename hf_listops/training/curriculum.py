@@ -87,6 +87,10 @@ def _check_knot(knot: Any) -> None:
         raise ListOpsError(f"curriculum: {knot!r} is not a knot; a right one is {_EXAMPLE}")
     if not isinstance(knot["step"], int) or knot["step"] < 0:
         raise ListOpsError(f"curriculum: step {knot['step']!r} is not a step; a right knot is {_EXAMPLE}")
+    if not all(isinstance(name, str) for name in knot["mix"]):
+        raise ListOpsError(
+            f"curriculum: {knot['mix']!r} at step {knot['step']} names no tasks; a right knot is {_EXAMPLE}"
+        )
     weights = list(knot["mix"].values())
     for weight in weights:
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not (0 <= weight < math.inf):

@@ -114,12 +114,13 @@ def test_every_planted_defect_is_found(
     assert says in message
 
 
-def test_a_missing_column_is_named(small: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["prompt", "depth"])
+def test_a_missing_column_is_named(small: Path, tmp_path: Path, column: str) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(small, copy)
     for path in (copy / TASK.name).iterdir():
-        pq.write_table(pq.read_table(path).drop_columns(["depth"]), path)
-    with pytest.raises(ListOpsError, match="column 'depth' is missing"):
+        pq.write_table(pq.read_table(path).drop_columns([column]), path)
+    with pytest.raises(ListOpsError, match=f"has no column '{column}', only "):
         check(str(copy), progress=False)
 
 

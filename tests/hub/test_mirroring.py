@@ -234,6 +234,13 @@ def test_a_private_dataset_and_a_space(two: Two) -> None:
     assert code == 0, error
     ours, theirs = two.contents(DATASET, "dataset")
     assert theirs == ours
+
+    def is_private(endpoint: str, token: str, repo: str) -> Any:
+        from huggingface_hub import HfApi
+
+        return HfApi(endpoint=endpoint, token=token).dataset_info(repo).private
+
+    assert two.client(is_private, two.destination, THEIRS, DATASET) is True
     two.mirror(SPACE, "--repo_type", "space")
     ours, theirs = two.contents(SPACE, "space")
     assert theirs == ours

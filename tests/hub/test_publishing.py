@@ -157,7 +157,7 @@ def test_publishing_twice_adds_nothing(whole: History, client: Client, hub: Runn
 def test_the_namespace_is_that_of_the_token_or_the_one_asked_for(client: Client, hub: Running, short: Path) -> None:
     with pytest.raises(ClientError, match=r"ListOpsError: model: 'alice/listops-.*HTTP 403"):
         client(push, short, "alice")
-    with pytest.raises(ClientError, match="ListOpsError: namespace: 'a/b' is no owner"):
+    with pytest.raises(ClientError, match="ListOpsError: hub_namespace: 'a/b' is no owner"):
         client(push, short, "a/b")
 
 

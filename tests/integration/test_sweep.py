@@ -18,7 +18,7 @@ from hf_listops.hub.records import read_records
 
 HF_LISTOPS = Path(sys.executable).parent / "hf-listops"
 RECIPE = """
-base: {dataset: DATA, max_steps: STEPS, eval_steps: 20, eval_rows: 20, batch_size: 16, n_layer: 1}
+base: {dataset: outputs/data, max_steps: STEPS, eval_steps: 20, eval_rows: 20, batch_size: 16, n_layer: 1}
 grids:
   - {seed: [0, 1], n_embd: [8], task: [sum-mod10-depth2]}
   - {task: sum-mod10-depth2, n_embd: 8, n_positions: 20}
@@ -35,7 +35,8 @@ def clone(tmp_path: Path, dataset: Path) -> Path:
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, here / name, ignore=ignore) if source.is_dir() else shutil.copy(source, here)
     (here / "recipes").mkdir()
-    (here / "recipes" / "tiny.yaml").write_text(RECIPE.replace("DATA", str(dataset)).replace("STEPS", "40"))
+    shutil.copytree(dataset, here / "outputs" / "data")
+    (here / "recipes" / "tiny.yaml").write_text(RECIPE.replace("STEPS", "40"))
     (here / ".gitignore").write_text("outputs/\n__pycache__/\n")
     for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "all"]):
         identity = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
@@ -102,6 +103,11 @@ def test_from_plan_to_reproduction(clone: Path) -> None:
     shown = sweep(clone, "status", "recipes/tiny.yaml")
     assert "2 of 3 runs done" in shown.stdout
 
+    data = clone / "outputs" / "data"  # as in a fresh clone: the data are built anew
+    manifest = json.loads((data / "listops.json").read_text())
+    del manifest["configs"]["sum-mod10-depth2"]
+    (data / "listops.json").write_text(json.dumps(manifest))
+    shutil.rmtree(data / "sum-mod10-depth2")
     name = "sum-mod10-depth2-d8-l1-h1-s1"
     again = sweep(clone, "reproduce", name, "--records", "results/tiny/runs.jsonl")
     assert again.returncode == 0, again.stderr
@@ -123,10 +129,10 @@ def test_from_plan_to_reproduction(clone: Path) -> None:
     assert "belongs to the recipe 'recipes/tiny.yaml'" in taken.stderr
 
 
-def test_kills_and_sharing(clone: Path, dataset: Path) -> None:
+def test_kills_and_sharing(clone: Path) -> None:
     """Two runners share a sweep; one is killed, with and without its runs; what is left is taken over and all is as whole."""
     recipe = clone / "recipes" / "tiny.yaml"
-    recipe.write_text(RECIPE.replace("DATA", str(dataset)).replace("STEPS", "400").split("  - {task")[0])
+    recipe.write_text(RECIPE.replace("STEPS", "400").split("  - {task")[0])
     runners = [start(clone, "sweep", "run", "recipes/tiny.yaml") for _ in range(2)]
     wait_for(lambda: all(lines_of_metrics(clone)) and len(lines_of_metrics(clone)) == 2, runners)
     runners[0].send_signal(signal.SIGKILL)  # its training process goes on alone and keeps its claim
@@ -143,9 +149,9 @@ def test_kills_and_sharing(clone: Path, dataset: Path) -> None:
     assert again.returncode == 0, again.stderr
 
 
-def test_ctrl_c_saves_and_goes_on(clone: Path, dataset: Path) -> None:
+def test_ctrl_c_saves_and_goes_on(clone: Path) -> None:
     recipe = clone / "recipes" / "tiny.yaml"
-    one = RECIPE.replace("DATA", str(dataset)).replace("STEPS", "4000").split("  - {task")[0]
+    one = RECIPE.replace("STEPS", "4000").split("  - {task")[0]
     recipe.write_text(one.replace("[0, 1]", "[0]"))
     runner = start(clone, "sweep", "run", "recipes/tiny.yaml")
     wait_for(lambda: max(lines_of_metrics(clone), default=0) > 3, [runner])

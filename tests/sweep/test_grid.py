@@ -56,6 +56,8 @@ def test_a_grid_over_curricula(tmp_path: Path) -> None:
         ("grids: [{task: sum-mod10-depth2, n_embd: [wide]}]", "n_embd: 'wide'"),
         ("grids: [{task: summ-mod10-depth2}]", "did you mean 'SUM'"),
         ("grids: [", "is not YAML"),
+        ("grids: [{task: sum-mod10-depth2, save_steps: [0, 100]}]", "with [0] and with [100], which is the same run"),
+        ("build_data: true\ngrids: [{task: sum-mod10-depth2}]", "build_data: "),
     ],
 )
 def test_bad_recipes(tmp_path: Path, text: str, says: str) -> None:

@@ -75,6 +75,10 @@ def test_a_task_in_another_order_is_the_same_run(tmp_path: Path) -> None:
         (["--n_embdd", "3"], "n_embdd: the command line has an unknown field; did you mean 'n_embd'"),
         (["--n_embd", "x"], "n_embd"),
         (["nowhere.yaml"], "'nowhere.yaml' does not exist"),
+        (
+            ["--task", TASK, "--hub_namespace", "my org"],
+            "hub_namespace: 'my org' is no owner of repos; a right one is",
+        ),
         (["--task", "summ-mod10-depth2"], "did you mean 'SUM'"),
         (["--task", "sum-mod1-depth2"], "modulus: 1"),
         (["--task", "sum-mod10-depth2-args1"], "max_args: 1"),
@@ -115,6 +119,12 @@ def test_bad_recipes(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ListOpsError) as error:
         parse_run_config([str(tmp_path / "recipe.yaml")])
     assert says in str(error.value)
+
+
+def test_a_recipe_of_other_bytes(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_bytes(b"task: \xff\xfe")
+    with pytest.raises(ListOpsError, match="is not YAML"):
+        parse_run_config([str(tmp_path / "recipe.yaml")])
 
 
 @pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)

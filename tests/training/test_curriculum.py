@@ -147,6 +147,7 @@ def test_generated_rows_have_no_end() -> None:
         ([{"step": 0, "mix": {A: float("nan")}}], "weight nan"),
         ([{"step": 0, "mix": {A: 0, B: 0}}], "are 0"),
         ([{"step": 0, "mix": {}}], "are 0"),
+        ([{"step": 0, "mix": {5: 1}}], "names no tasks"),
         ([{"step": 0, "mix": {"summ-mod10-depth2": 1}}], "did you mean 'SUM'"),
         ([{"step": 0, "mix": {A: 1, "sum-mod7-depth2": 1}}], "share one modulus"),
         ([{"step": 0, "weights": {A: 1}}], "is not a knot"),
