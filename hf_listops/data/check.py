@@ -136,8 +136,6 @@ def _check_row(task: Task, row: dict[str, Any]) -> list[str]:
         "num_tokens": len(prompt.split()) + len(completion.split()) + 1,
     }
     for column, value in expected.items():
-        if column not in row:
-            raise ListOpsError(f"column {column!r} is missing; a dataset has {', '.join(expected)}")
         if row[column] != value:
             raise ListOpsError(f"{column} is {row[column]!r}, but {prompt!r} gives {value!r}")
     return lines
